@@ -1,0 +1,3 @@
+"""raymia: measure, defend and search the membership privacy of image classifiers."""
+
+__version__ = "0.1.0"

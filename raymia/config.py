@@ -1,0 +1,202 @@
+"""What a study is: typed, validated, immutable. YAML and command line in, resolved YAML out."""
+
+import difflib
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+import raymia
+from raymia.errors import InputError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+OptionValue = bool | int | float | str
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataConfig(_Section):
+    """dataset: `digits`, `cifar10`, `cifar100`, a Parquet path or a class-per-folder path. limit: first records only."""
+
+    dataset: str = "digits"
+    limit: Count | None = None
+
+
+class PlanConfig(_Section):
+    """part_size: records in each of the plan's equal parts (None: as many as there are). targets: target models a setting."""
+
+    kind: Literal["quad"] = "quad"
+    part_size: Count | None = None
+    targets: Count = 5
+
+
+class ModelConfig(_Section):
+    """name: a built-in model, `package.module:function`, or `auto` (by the kind of records). options: its arguments."""
+
+    name: str = "auto"
+    options: dict[str, OptionValue | tuple[OptionValue, ...]] = {}
+
+
+class TrainingConfig(_Section):
+    """How every model of the study trains. milestones, warmup: fractions of the epochs. checkpoint_every: epochs."""
+
+    epochs: Count = 100
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    learning_rate: Positive = 0.1
+    momentum: Fraction = 0.9
+    nesterov: bool = False
+    weight_decay: NonNegative = 5e-4
+    schedule: Literal["constant", "step", "cosine"] = "constant"
+    milestones: tuple[Fraction, ...] = (0.5, 0.75)
+    gamma: Positive = 0.1
+    warmup: Fraction = 0.0
+    augmentation: Literal["none", "flip", "crop_flip"] = "none"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    checkpoint_every: Count = 10
+
+
+class EngineConfig(_Section):
+    """How models are laid over the machine: part of their identity, since they change the arithmetic.
+
+    workers_per_model: above 1, each model trains by DDP over that many workers. gpus_per_worker: may be a fraction for
+    single-worker models. threads_per_worker: CPU threads, also what a worker reserves.
+    """
+
+    workers_per_model: Count = 1
+    gpus_per_worker: NonNegative = 0.0
+    threads_per_worker: Count = 1
+
+    @model_validator(mode="after")
+    def _whole_gpus_for_groups(self) -> "EngineConfig":
+        if self.workers_per_model > 1 and self.gpus_per_worker % 1:
+            raise ValueError("gpus_per_worker must be whole when workers_per_model > 1 (NCCL takes one rank a GPU)")
+        return self
+
+
+class StudyConfig(_Section):
+    """What all settings of a study have in common."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    data: DataConfig = DataConfig()
+    plan: PlanConfig = PlanConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    engine: EngineConfig = EngineConfig()
+    attacks: Annotated[tuple[str, ...], Field(min_length=1)] = (
+        "loss",
+        "entropy",
+        "modified_entropy",
+        "nn_sorted_logits",
+    )
+
+    def to_yaml(self) -> str:
+        """The whole configuration, defaults spelled out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def configs_folder() -> Path:
+    """Where the built-in spaces and presets are: in a checkout, else where an installed wheel put them."""
+    checkout = Path(raymia.__file__).resolve().parent.parent / "tune_configs"
+    return checkout if checkout.is_dir() else Path(sys.prefix) / "share" / "raymia" / "tune_configs"
+
+
+def build_config(preset: str | None, overrides: Mapping[str, Any]) -> StudyConfig:
+    """The study's configuration: a preset with dotted overrides (`training.epochs`) laid over it.
+
+    preset: a name in `tune_configs/presets/` or a YAML path; None picks the data set's own, else the defaults.
+    Raises InputError that names the key and what it takes.
+    """
+    content: dict[str, Any] = {}
+    dataset = str(overrides.get("data.dataset", "digits"))
+    if preset is not None:
+        content = read_yaml(find_yaml(preset, configs_folder() / "presets", "preset"))
+    elif (default := configs_folder() / "presets" / f"{DEFAULT_PRESETS.get(dataset, dataset)}.yaml").is_file():
+        content = read_yaml(default)
+    content.pop("description", None)
+    for key, value in overrides.items():
+        _assign(content, key, value)
+    try:
+        return StudyConfig.model_validate(content)
+    except ValidationError as error:
+        raise InputError(_first_problem(error)) from None
+
+
+DEFAULT_PRESETS = {"cifar10": "cifar10_desk", "cifar100": "cifar100_desk"}
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """`training.epochs=30` as (key, value); the value is read as YAML. Raises InputError without a `=`."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"--set {text}: write it as section.key=value, e.g. --set training.epochs=30")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise InputError(f"--set {text}: the value is not readable as YAML; quote it") from None
+
+
+def find_yaml(name: str, folder: Path, what: str) -> Path:
+    """The file of a built-in name or of a path. Raises InputError with the nearest name."""
+    for candidate in (folder / f"{name}.yaml", Path(name)):
+        if candidate.is_file():
+            return candidate
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    raise InputError(f"unknown {what} {name!r}: {suggestion(name, known)} (or give the path of a YAML file)")
+
+
+def suggestion(name: str, known: list[str]) -> str:
+    """What the user may have meant, in words."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}? Known: {', '.join(known)}" if close else f"known are {', '.join(known)}"
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping from a file. Raises InputError that names the file and the line."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        at = f" at line {where.line + 1}" if where is not None else ""
+        raise InputError(f"{path}: not readable as YAML{at}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: must hold a YAML mapping")
+    return content
+
+
+def _assign(content: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, last = dotted.split(".")
+    for section in sections:
+        child = content.setdefault(section, {})
+        if not isinstance(child, dict):
+            raise InputError(f"{dotted}: {section!r} is a value, not a section")
+        content = child
+    content[last] = value
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False, include_context=False)[0]
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown setting {path!r}: {suggestion(path, sorted(_known_keys(StudyConfig)))}"
+    message = problem["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
+    return f"{path}: {message[0].lower()}{message[1:]}{given}"
+
+
+def _known_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, info in section.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from _known_keys(info.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"

@@ -1,0 +1,177 @@
+"""The rows of `frontier.csv`: a row for each setting, attack and seed, then the pooled rows of the setting."""
+
+from collections.abc import Sequence
+from itertools import chain
+
+import numpy as np
+
+from raymia.errors import InputError
+from raymia.metrics.comparison import Place, auc_delta, frontier_places, paired_delta, worst_of
+from raymia.metrics.membership import PRIORS, TARGET_FPRS, AttackMetrics, Estimate, TprAtFpr
+from raymia.metrics.results import WORST, SettingResult, check_results
+from raymia.metrics.utility import Utility
+
+Row = dict[str, object]
+
+POOLED = "pooled"
+NOT_RESOLVABLE = "not resolvable"
+
+
+def _tpr_name(fpr: float) -> str:
+    return f"tpr_at_fpr_{fpr:g}"
+
+
+def _with_ends(name: str) -> tuple[str, str, str]:
+    return name, f"{name}_low", f"{name}_high"
+
+
+_FIRST = ("setting", "defense")
+_MEASURED = (
+    "seed",
+    "train_accuracy",
+    "test_accuracy",
+    "generalization_gap",
+    "test_accuracy_low",
+    "test_accuracy_high",
+    "ece",
+    "attack",
+    "auc",
+    "auc_low",
+    "auc_high",
+    "interval_kind",
+    *chain.from_iterable((*_with_ends(_tpr_name(fpr)), f"{_tpr_name(fpr)}_realised") for fpr in TARGET_FPRS),
+    *_with_ends("balanced_accuracy"),
+    *_with_ends("balanced_accuracy_shadow"),
+    *(f"ppv_prior_{prior:g}" for prior in PRIORS),
+    *_with_ends("delta_auc"),
+    *_with_ends("delta_test_accuracy"),
+    "verdict",
+    "on_frontier",
+    "p_on_frontier",
+)
+
+
+def columns(results: Sequence[SettingResult]) -> list[str]:
+    """The table's columns: fixed ones around the union of the settings' hyperparameters, sorted."""
+    names = sorted({name for one in results for name in one.hyperparameters})
+    for name in names:
+        if name in (*_FIRST, *_MEASURED):
+            raise InputError(f"hyperparameter {name!r}: the name of a column of frontier.csv; prefix it (mixup.alpha)")
+    return [*_FIRST, *names, *_MEASURED]
+
+
+def rows(results: Sequence[SettingResult], rng: np.random.Generator) -> list[Row]:
+    """The study as a table, every row with all `columns` in order; None where there is nothing to say.
+
+    Rows follow the order of results, seeds and attacks; deterministic by `rng`, which resamples the seeds for
+    p_on_frontier. Differences to undefended and frontiers are on pooled rows only. The `worst` row carries the
+    AUC of the worst of the setting's attacks with an interval that holds for all of them at once; its other
+    attack columns are empty, they stand in that attack's own row.
+    Raises InputError for two undefended settings, repeated names or seeds, and attacks that were not pooled.
+    """
+    check_results(results)
+    names = columns(results)
+    if not results:
+        return []
+    undefended = next((one for one in results if one.undefended), None)
+    places = frontier_places(results, rng)
+    filled = chain.from_iterable([*_seed_rows(one), *_pooled_rows(one, undefended, places)] for one in results)
+    return [{name: row.get(name) for name in names} for row in filled]
+
+
+def _seed_rows(result: SettingResult) -> list[Row]:
+    return [
+        _setting_cells(result)
+        | {"seed": one.seed, "attack": attack}
+        | _utility_cells(one.utility)
+        | _attack_cells(metrics)
+        for one in result.seeds
+        for attack, metrics in one.attacks.items()
+    ]
+
+
+def _pooled_rows(
+    result: SettingResult, undefended: SettingResult | None, places: dict[tuple[str, str], Place]
+) -> list[Row]:
+    if not result.pooled:
+        return []
+    shared = _setting_cells(result) | {"seed": POOLED} | _utility_cells(result.utility)
+    cells = {attack: _attack_cells(metrics) for attack, metrics in result.pooled.items()}
+    cells[WORST] = _worst_cells(result)
+    return [
+        shared
+        | {"attack": attack}
+        | measured
+        | _delta_cells(result, undefended, attack)
+        | _place_cells(places[result.setting, attack])
+        for attack, measured in cells.items()
+    ]
+
+
+def _setting_cells(result: SettingResult) -> Row:
+    return {"setting": result.setting, "defense": result.defense, **result.hyperparameters}
+
+
+def _utility_cells(utility: Utility) -> Row:
+    return {
+        "train_accuracy": utility.train_accuracy,
+        "test_accuracy": utility.test_accuracy,
+        "generalization_gap": utility.generalization_gap,
+        "test_accuracy_low": utility.test_accuracy_low,
+        "test_accuracy_high": utility.test_accuracy_high,
+        "ece": utility.ece,
+    }
+
+
+def _attack_cells(metrics: AttackMetrics) -> Row:
+    cells: Row = {
+        "auc": metrics.auc,
+        "auc_low": metrics.auc_low,
+        "auc_high": metrics.auc_high,
+        "interval_kind": metrics.interval_kind,
+    }
+    for point in metrics.tpr:
+        cells |= _tpr_cells(point)
+    cells |= _estimate_cells("balanced_accuracy", metrics.balanced_accuracy)
+    if metrics.balanced_accuracy_shadow is not None:
+        cells |= _estimate_cells("balanced_accuracy_shadow", metrics.balanced_accuracy_shadow)
+    return cells | {f"ppv_prior_{one.prior:g}": one.value for one in metrics.ppv}
+
+
+def _tpr_cells(point: TprAtFpr) -> Row:
+    name, low, high = _with_ends(_tpr_name(point.target_fpr))
+    value = NOT_RESOLVABLE if point.tpr is None else point.tpr
+    return {name: value, low: point.low, high: point.high, f"{name}_realised": point.realised_fpr}
+
+
+def _estimate_cells(name: str, estimate: Estimate) -> Row:
+    return dict(zip(_with_ends(name), (estimate.value, estimate.low, estimate.high), strict=True))
+
+
+def _worst_cells(result: SettingResult) -> Row:
+    worst = worst_of(result)
+    cells: Row = {"auc": worst.auc, "interval_kind": result.pooled[worst.attack].interval_kind}
+    if worst.interval is not None:
+        cells |= {"auc_low": worst.interval.low, "auc_high": worst.interval.high}
+    return cells
+
+
+def _delta_cells(result: SettingResult, undefended: SettingResult | None, attack: str) -> Row:
+    auc, verdict = auc_delta(result, undefended, attack)
+    cells: Row = {"verdict": verdict, "delta_auc": auc.value}
+    if auc.interval is not None:
+        cells |= {"delta_auc_low": auc.interval.low, "delta_auc_high": auc.interval.high}
+    if undefended is None or result.undefended:
+        return cells
+    utility = paired_delta(result.test_accuracies(), undefended.test_accuracies())
+    cells["delta_test_accuracy"] = utility.value
+    if utility.interval is not None:
+        cells |= {
+            "delta_test_accuracy_low": utility.interval.low,
+            "delta_test_accuracy_high": utility.interval.high,
+        }
+    return cells
+
+
+def _place_cells(place: Place) -> Row:
+    return {"on_frontier": place.on, "p_on_frontier": place.p}

@@ -1,0 +1,98 @@
+"""The user's own training, `package.module:function(images, labels, seed) -> model`, put under every attack.
+
+What the user's function returns cannot be kept without unpickling it later, so the artifact is what the model answers
+on every record of the study.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from raymia.errors import InputError
+from raymia.keys import array_digest, content_key
+from raymia.models import load_function
+from raymia.recipes.ground import Ground
+from raymia.recipes.model import TrainedModel
+from raymia.recipes.recipe import Bench, Recipe
+from raymia.recipes.signals import pack_arrays, unpack_arrays
+from raymia.seeds import derive_seed
+from raymia.store import Store
+from raymia.training.defense import Composed
+
+
+@dataclass(frozen=True, eq=False)
+class CustomModelRecipe:
+    """A model trained by a user's function on the records at `positions` (int64[n]).
+
+    source_digest: of the function's code, so that changed code is another model.
+    """
+
+    ground: Ground
+    function: str
+    source_digest: str
+    positions: NDArray[np.int64]
+    stream: tuple[str | int, ...]
+
+    kind = "models"
+    workers = 1
+    defense = Composed(())
+
+    @cached_property
+    def key(self) -> str:
+        content = {
+            "ground": self.ground.content,
+            "function": [self.function, self.source_digest],
+            "positions": array_digest(self.positions),
+            "seed": derive_seed(self.ground.config.seed, "model", *self.stream),
+        }
+        return content_key("custom model", content)
+
+    @property
+    def label(self) -> str:
+        return " ".join([self.function, "·", *(str(part) for part in self.stream)])
+
+    @property
+    def gpus(self) -> float:
+        return self.ground.config.engine.gpus_per_worker
+
+    @property
+    def artifacts(self) -> tuple[str, ...]:
+        return (f"answers/{self.key}",)
+
+    def requires(self) -> Sequence[Recipe]:
+        return ()
+
+    def build(self, bench: Bench) -> None:
+        started = time.monotonic()
+        function: Callable[..., Any] = load_function("train", self.function)
+        seed = derive_seed(self.ground.config.seed, "model", *self.stream)
+        torch.set_num_threads(self.ground.config.engine.threads_per_worker)
+        torch.manual_seed(seed)
+        model = function(bench.records.inputs[self.positions], bench.records.labels[self.positions], seed)
+        if not isinstance(model, nn.Module):
+            raise InputError(f"train: {self.function} returned {type(model).__name__}, it must return a torch.nn.Module")
+        trained = TrainedModel(model.to(bench.device).eval(), self.defense, bench.device)
+        logits_NC = trained.logits(bench.records.inputs)
+        if logits_NC.shape != (len(bench.records), self.ground.classes):
+            raise InputError(
+                f"train: the model of {self.function} answers {logits_NC.shape[1:]} a record, it must give "
+                f"{self.ground.classes} logits"
+            )
+        bench.report(1, 1)
+        bench.store.write(self.artifacts[0], pack_arrays(logits_NC=logits_NC), {"seconds": time.monotonic() - started})
+
+    def answer(self, bench: Bench, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """float32[N, K]: the model's kept answers; the user's training has no epochs that raymia knows of."""
+        answers: NDArray[np.float32] = unpack_arrays(bench.store.read(self.artifacts[0])[0])["logits_NC"][positions]
+        return answers
+
+    def history(self, store: Store, epoch: int) -> list[float]:
+        """Unknown: the user's own loop."""
+        return []

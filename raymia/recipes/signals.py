@@ -1,0 +1,100 @@
+"""Signals: what a model answers on the records an attack will look at. Later stages see no model, only these."""
+
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raymia.attacks.protocol import Signals
+from raymia.keys import array_digest, content_key
+from raymia.recipes.ground import Ground, defense_content
+from raymia.recipes.recipe import Bench, Recipe
+from raymia.store import Store
+from raymia.training.defense import Composed, Stage
+from raymia.versions import VERSIONS
+
+
+class AnsweringRecipe(Recipe, Protocol):
+    """A recipe whose artifact is a model. stream: the names of its random streams, the same under every defense."""
+
+    @property
+    def stream(self) -> tuple[str | int, ...]: ...
+
+    @property
+    def ground(self) -> Ground: ...
+
+    @property
+    def defense(self) -> Composed: ...
+
+    def answer(self, bench: Bench, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.float32]: ...
+
+    def history(self, store: Store, epoch: int) -> list[float]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class SignalsRecipe:
+    """The answers of one model, as it was after `epoch` epochs, on records at `positions` (int64[N])."""
+
+    model: AnsweringRecipe
+    epoch: int
+    positions: NDArray[np.int64]
+
+    kind = "signals"
+    workers = 1
+
+    @cached_property
+    def key(self) -> str:
+        content = {
+            "model": self.model.key,
+            "epoch": self.epoch,
+            "positions": array_digest(self.positions),
+            "queries": ["identity"],
+            "release": defense_content(self.model.defense, frozenset({Stage.RELEASE})),
+            "version": VERSIONS["signals"],
+        }
+        return content_key("signals", content)
+
+    @property
+    def label(self) -> str:
+        return f"signals of {self.model.label}"
+
+    @property
+    def gpus(self) -> float:
+        return self.model.gpus
+
+    @property
+    def artifacts(self) -> tuple[str, ...]:
+        return (f"signals/{self.key}",)
+
+    def requires(self) -> Sequence[Recipe]:
+        return (self.model,)
+
+    def build(self, bench: Bench) -> None:
+        started = time.monotonic()
+        logits_NC = self.model.answer(bench, self.epoch, self.positions)
+        labels_N = bench.records.labels[self.positions]
+        payload = pack_arrays(logits_NQC=logits_NC[:, None, :], labels_N=labels_N)
+        bench.store.write(self.artifacts[0], payload, {"seconds": time.monotonic() - started})
+
+    def open(self, store: Store) -> Signals:
+        """Read the signals back."""
+        arrays = unpack_arrays(store.read(self.artifacts[0])[0])
+        return Signals(arrays["logits_NQC"], arrays["labels_N"])
+
+
+def pack_arrays(**arrays: NDArray[Any]) -> bytes:
+    """Arrays as the bytes of an npz file."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def unpack_arrays(payload: bytes) -> dict[str, NDArray[Any]]:
+    """The arrays of an npz file, never unpickled."""
+    with np.load(io.BytesIO(payload), allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}

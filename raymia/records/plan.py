@@ -1,0 +1,119 @@
+"""Membership plans: which records every model of a study sees, drawn from the study's seed alone.
+
+`quad` is paper 1's protocol: one permutation cut into equal parts for the target's members and non-members and the
+shadow's, so that no record serves twice. Reference models (LiRA, RMIA) train on random halves of the scored records.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raymia.errors import InputError
+from raymia.seeds import generator
+
+Positions = NDArray[np.int64]
+
+REFERENCE_BLOCK = 16
+
+
+class Role(StrEnum):
+    """What a record is for in one plan."""
+
+    TARGET_IN = "target_in"
+    TARGET_OUT = "target_out"
+    SHADOW_IN = "shadow_in"
+    SHADOW_OUT = "shadow_out"
+    RESERVE = "reserve"
+    CANARY = "canary"
+
+
+class Exposure(IntEnum):
+    """How a model met a record."""
+
+    OUT = 0
+    INDIRECT = 1
+    DIRECT = 2
+
+
+@dataclass(frozen=True)
+class MembershipPlan:
+    """The roles of the records around one target model.
+
+    roles: sorted positions (int64) into the study's records, disjoint between roles.
+    """
+
+    roles: Mapping[Role, Positions]
+
+    def __getitem__(self, role: Role) -> Positions:
+        return self.roles[role]
+
+    @property
+    def scored(self) -> Positions:
+        """The records whose membership is attacked: the target's members, then its non-members."""
+        return np.concatenate([self[Role.TARGET_IN], self[Role.TARGET_OUT]])
+
+    @property
+    def shadow(self) -> Positions:
+        """The attacker's own records (they also serve as its population): shadow members, then non-members."""
+        return np.concatenate([self[Role.SHADOW_IN], self[Role.SHADOW_OUT]])
+
+
+def quad_plan(
+    records: int, *, part_size: int | None, seed: int, target: int, reserve: bool = False, canaries: int = 0
+) -> MembershipPlan:
+    """Paper 1's split for target model number `target`: equal, disjoint parts of one permutation.
+
+    part_size: records in each part; None takes as many as there are. reserve: a fifth equal part for the defender
+    (a defense that needs data the target does not train on). canaries: further records set aside to be audited apart.
+    Raises InputError when the records do not suffice.
+    """
+    order = [Role.TARGET_IN, Role.TARGET_OUT, Role.SHADOW_IN, Role.SHADOW_OUT]
+    if reserve:
+        order.append(Role.RESERVE)
+    size = part_size if part_size is not None else (records - canaries) // len(order)
+    needed = size * len(order) + canaries
+    if size < 1 or needed > records:
+        raise InputError(
+            f"plan.part_size: {len(order)} parts of {max(size, 1)} records and {canaries} canaries need "
+            f"{max(needed, len(order))} records, the data set has {records}: "
+            f"set plan.part_size to {max((records - canaries) // len(order), 0)} or less, or bring more data"
+        )
+    permutation = generator(seed, "plan", target).permutation(records)
+    roles = {role: np.sort(permutation[i * size : (i + 1) * size]) for i, role in enumerate(order)}
+    roles[Role.CANARY] = np.sort(permutation[size * len(order) : needed])
+    return MembershipPlan(roles)
+
+
+def reference_membership(scored: int, *, models: int, seed: int, target: int) -> NDArray[np.bool_]:
+    """Which of the scored records each reference model trains on: bool[models, scored].
+
+    Drawn in blocks of 16 models, independently of the target; in each block every record is IN exactly 8 models and
+    every model has half of the records (to within one). More models only append blocks. `models` is a multiple of 16.
+
+    Raises ValueError for another number of models.
+    """
+    if models % REFERENCE_BLOCK:
+        raise ValueError(f"reference models come in blocks of {REFERENCE_BLOCK}")
+    blocks = [
+        _balanced_block(scored, generator(seed, "references", target, block))
+        for block in range(models // REFERENCE_BLOCK)
+    ]
+    return np.concatenate(blocks) if blocks else np.zeros((0, scored), dtype=bool)
+
+
+def _balanced_block(scored: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    # Eight complementary pairs of halves: each record is IN one model of every pair.
+    pairs = []
+    for _ in range(REFERENCE_BLOCK // 2):
+        half = np.zeros(scored, dtype=bool)
+        half[rng.permutation(scored)[: scored // 2]] = True
+        pairs += [half, ~half]
+    return np.stack(pairs)
+
+
+def poisson_membership(canaries: int, *, seed: int, target: int) -> NDArray[np.bool_]:
+    """Independent fair coins, bool[canaries]: the one-run audit's theorem covers no fixed-size split (Steinke et al. 2023)."""
+    return generator(seed, "canaries", target).random(canaries) < 0.5

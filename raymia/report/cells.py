@@ -1,0 +1,39 @@
+"""Numbers as the tables write them: a value with its interval, never one without the other where both are known."""
+
+from raymia.report.rows import Row
+
+
+def accuracy(row: Row) -> str:
+    """`72.4 ± 0.8`, in percent; the half-width is left out where it is not known."""
+    low, high = row["test_accuracy_low"], row["test_accuracy_high"]
+    spread = "" if low is None or high is None else f" ±{50 * (high - low):.1f}"
+    return f"{100 * row['test_accuracy']:.1f}{spread}"
+
+
+def auc(row: Row) -> str:
+    """`0.612 [0.580, 0.644]`."""
+    return _with_interval(row, "auc", 1, ".3f")
+
+
+def delta_accuracy(row: Row) -> str:
+    """`+0.5 [-0.3, +1.3]`, in percentage points."""
+    return _with_interval(row, "delta_test_accuracy", 100, "+.1f")
+
+
+def delta_auc(row: Row) -> str:
+    """`-0.031 [-0.052, -0.010]`."""
+    return _with_interval(row, "delta_auc", 1, "+.3f")
+
+
+def chance(row: Row) -> str:
+    """The share of seed resamples in which the setting is on the frontier."""
+    return "-" if row["p_on_frontier"] is None else f"{row['p_on_frontier']:.2f}"
+
+
+def _with_interval(row: Row, name: str, scale: float, form: str) -> str:
+    value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
+    if value is None:
+        return "-"
+    if low is None or high is None:
+        return f"{scale * value:{form}}"
+    return f"{scale * value:{form}} [{scale * low:{form}}, {scale * high:{form}}]"

@@ -1,0 +1,95 @@
+"""The generalization gap of each defense, as Markdown (the form of paper 1's Tables 1 and 2)."""
+
+from collections.abc import Iterable, Sequence
+
+from raymia.metrics.intervals import ALPHA, t_interval
+from raymia.metrics.results import UNDEFENDED, WORST
+from raymia.metrics.summary import POOLED
+from raymia.report import cells
+from raymia.report.rows import ACCURACY_ALLOWANCE, Row, chosen, defenses, pooled, undefended
+
+_POINTS = (
+    ("train accuracy", "train_accuracy"),
+    ("test accuracy", "test_accuracy"),
+    ("generalization gap", "generalization_gap"),
+)
+
+
+def generalization_gap_markdown(rows: Sequence[Row], title: str) -> str:
+    """Train accuracy, test accuracy and their gap: a column a defense at its chosen setting, then every setting.
+
+    In percentage points, mean ± half-width of the Student t interval over the seeds' own rows; a setting with one
+    seed has no half-width. How each defense's setting is chosen stands below the table.
+    """
+    worst = pooled(rows, WORST)
+    seeds = _by_seed(rows)
+    columns = [row for row in (undefended(worst), *_chosen_settings(worst)) if row is not None]
+    head = ["%", *(_escape(row["defense"]) for row in columns)]
+    body = [["setting", *(_escape(_parameters(row)) for row in columns)]]
+    body += [[label, *(_cell(seeds[row["setting"]], name) for row in columns)] for label, name in _POINTS]
+    full_head = ["setting", *(f"{label} (%)" for label, _ in _POINTS), "worst attack AUC", "in the table above"]
+    full = [
+        [
+            _escape(row["setting"]),
+            *(_cell(seeds[row["setting"]], name) for _, name in _POINTS),
+            cells.auc(row),
+            "yes" if any(row is column for column in columns) else "",
+        ]
+        for row in worst
+    ]
+    parts = [f"# {title}", _table(head, body), _note(seeds.values()), "## All settings", _table(full_head, full)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _chosen_settings(worst: Sequence[Row]) -> list[Row]:
+    base = undefended(worst)
+    found = []
+    for defense in defenses(worst):
+        own = [row for row in worst if row["defense"] == defense and defense != UNDEFENDED]
+        pick = chosen([*own, *([base] if base is not None else [])])
+        if pick is not None:
+            found.append(pick)
+    return found
+
+
+def _by_seed(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """One row a setting and seed: the accuracies are the same in each attack's row."""
+    found: dict[str, dict[object, Row]] = {}
+    for row in rows:
+        if row["seed"] != POOLED:
+            found.setdefault(row["setting"], {}).setdefault(row["seed"], row)
+    return {setting: list(seeds.values()) for setting, seeds in found.items()}
+
+
+def _cell(seeds: Sequence[Row], name: str) -> str:
+    values = [100 * row[name] for row in seeds]
+    mean = sum(values) / len(values)
+    interval = t_interval(values)
+    return f"{mean:.2f}" if interval is None else f"{mean:.2f} ± {(interval.high - interval.low) / 2:.2f}"
+
+
+def _parameters(row: Row) -> str:
+    return str(row["setting"]).removeprefix(row["defense"]).strip() or "–"
+
+
+def _note(seeds: Iterable[Sequence[Row]]) -> str:
+    counts = sorted({len(each) for each in seeds})
+    number = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}" if counts else "0"
+    spread = f"± is half the {100 * (1 - ALPHA):.0f}% Student t interval over {number} target seeds."
+    if counts == [1]:
+        spread = "One target seed a setting: no interval."
+    return (
+        f"Accuracies are in percent, on unaugmented data; the gap is train − test in percentage points. {spread} "
+        "Each defense stands at the setting with the lowest worst-attack AUC among its settings whose test accuracy "
+        f"is within {100 * ACCURACY_ALLOWANCE:g} points of undefended; if none is, at its most accurate setting. The "
+        "choice is made on the numbers shown here, not on a verification with fresh seeds."
+    )
+
+
+def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---", *(["---:"] * (len(head) - 1))], *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|")

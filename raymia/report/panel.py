@@ -1,0 +1,206 @@
+"""One panel of the frontier figure: test accuracy against one attack's AUC, a line a defense."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from raymia.metrics.comparison import SAME
+from raymia.metrics.results import UNDEFENDED
+from raymia.report.labels import Box, place
+from raymia.report.rows import (
+    Row,
+    defenses,
+    hyperparameters,
+    is_number,
+    undefended,
+    varied,
+)
+from raymia.report.style import INK, QUIET
+
+LABEL_SIZE = 6.5
+_MARKER_AREA = 26.0
+_STAR_AREA = 150.0
+_RING_AREA = 95.0
+
+# In points: what a label keeps clear of.
+_MARKER_REACH, _RING_REACH, _LINE_STEP = 3.2, 5.5, 2.0
+
+Looks = Mapping[str, tuple[str, str]]
+Spot = tuple[float, float]
+
+
+def draw_panel(axes: Axes, rows: Sequence[Row], attack: str, looks: Looks) -> None:
+    """Draw one attack's pooled rows: bands and star of undefended, a line a defense, intervals, rings.
+
+    Artists carry `attack/defense/part` as their id, in the SVG too. The axes' limits must be set before `add_labels`.
+    """
+    axes.axvline(0.5, color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1, gid=f"{attack}/chance")
+    base = undefended(rows)
+    if base is not None:
+        _bands(axes, base, attack)
+    for defense in defenses(rows):
+        settings = [row for row in rows if row["defense"] == defense]
+        _defense(axes, settings, f"{attack}/{defense}", *looks[defense])
+    ringed = [row for row in rows if row["on_frontier"]]
+    if ringed:
+        x, y = _points(ringed)
+        area = [_RING_AREA * (3 if row["defense"] == UNDEFENDED else 1) for row in ringed]
+        axes.scatter(
+            x, y, s=area, facecolors="none", edgecolors=INK, linewidths=1.1, zorder=6, gid=f"{attack}/frontier"
+        )
+
+
+def add_labels(axes: Axes, rows: Sequence[Row], attack: str, looks: Looks) -> None:
+    """Write the varied hyperparameter beside the points where there is room; the ends of each line come first."""
+    wanted = [(row, text) for row, text in _label_texts(rows) if text]
+    scale = 72.0 / axes.figure.dpi
+    corners = axes.transAxes.transform([(0, 0), (1, 1)]) * scale
+    frame = Box(corners[0][0], corners[0][1], corners[1][0], corners[1][1])
+    spots = {id(row): _spot(axes, row) for row in rows}
+    taken = [box for row in rows for box in _around(spots[id(row)], ringed=row["on_frontier"])]
+    taken += [box for first, second in _joined(rows) for box in _along(spots[id(first)], spots[id(second)])]
+    sizes = [(*spots[id(row)], 0.6 * LABEL_SIZE * len(text), 0.8 * LABEL_SIZE) for row, text in wanted]
+    for (row, text), box in zip(wanted, place(sizes, taken, frame), strict=True):
+        if box is None:
+            continue
+        x, y = spots[id(row)]
+        axes.annotate(
+            text,
+            _point(row),
+            xytext=((box.left + box.right) / 2 - x, (box.bottom + box.top) / 2 - y),
+            textcoords="offset points",
+            ha="center",
+            va="center_baseline",
+            fontsize=LABEL_SIZE,
+            color=looks[row["defense"]][0],
+            zorder=7,
+            gid=f"{attack}/{row['defense']}/label",
+        )
+
+
+def curves(settings: Sequence[Row]) -> list[list[Row]]:
+    """The settings of one defense as lines: one for each combination of the hyperparameters that are not numbers.
+
+    Where several numbers vary (a random search), no line tells the truth, and each setting stands alone.
+    """
+    names = varied(settings)
+    values = [hyperparameters(row) for row in settings]
+    numeric = [name for name in names if all(is_number(each.get(name)) for each in values)]
+    if len(numeric) != 1:
+        return [[row] for row in settings]
+    groups: dict[str, list[Row]] = {}
+    for row, each in zip(settings, values, strict=True):
+        groups.setdefault(str([each.get(name) for name in names if name not in numeric]), []).append(row)
+    return list(groups.values())
+
+
+def _bands(axes: Axes, base: Row, attack: str) -> None:
+    accuracy, auc = _interval(base, "test_accuracy"), _interval(base, "auc")
+    style: dict[str, Any] = {"color": "#000000", "alpha": 0.07, "linewidth": 0, "zorder": 0.5}
+    if accuracy is not None:
+        axes.axhspan(100 * accuracy[0], 100 * accuracy[1], gid=f"{attack}/{UNDEFENDED}/accuracy_band", **style)
+    if auc is not None:
+        axes.axvspan(auc[0], auc[1], gid=f"{attack}/{UNDEFENDED}/auc_band", **style)
+
+
+def _defense(axes: Axes, settings: Sequence[Row], gid: str, color: str, marker: str) -> None:
+    _intervals(axes, settings, gid, color)
+    for curve in curves(settings):
+        x, y = _points(curve)
+        axes.plot(x, y, color=color, linewidth=1.3, alpha=0.9, zorder=3, gid=f"{gid}/line")
+    x, y = _points(settings)
+    faces = ["white" if row["verdict"] == SAME else color for row in settings]
+    star = marker == "*"
+    axes.scatter(
+        x,
+        y,
+        s=_STAR_AREA if star else _MARKER_AREA,
+        marker=marker,
+        facecolors=faces,
+        edgecolors="white" if star else color,
+        linewidths=0.6 if star else 1.1,
+        zorder=4 if star else 5,
+        gid=f"{gid}/points",
+    )
+
+
+def _intervals(axes: Axes, settings: Sequence[Row], gid: str, color: str) -> None:
+    """Both intervals of each setting that has them, as thin lines through its point."""
+    across = [(row, found) for row in settings if (found := _interval(row, "auc")) is not None]
+    along = [(row, found) for row in settings if (found := _interval(row, "test_accuracy")) is not None]
+    style: dict[str, Any] = {"color": color, "linewidth": 0.8, "alpha": 0.4, "zorder": 2}
+    if across:
+        heights = [100 * row["test_accuracy"] for row, _ in across]
+        lows, highs = zip(*(found for _, found in across), strict=True)
+        axes.hlines(heights, lows, highs, gid=f"{gid}/auc_intervals", **style)
+    if along:
+        lows, highs = zip(*(found for _, found in along), strict=True)
+        axes.vlines(
+            [row["auc"] for row, _ in along],
+            [100 * low for low in lows],
+            [100 * high for high in highs],
+            gid=f"{gid}/accuracy_intervals",
+            **style,
+        )
+
+
+def _spot(axes: Axes, row: Row) -> Spot:
+    """Where a row's point lies in the figure, in points (1/72 inch)."""
+    x, y = axes.transData.transform(_point(row)) * 72.0 / axes.figure.dpi
+    return float(x), float(y)
+
+
+def _joined(rows: Sequence[Row]) -> list[tuple[Row, Row]]:
+    """Neighbors on a line."""
+    found: list[tuple[Row, Row]] = []
+    for defense in defenses(rows):
+        for curve in curves([row for row in rows if row["defense"] == defense]):
+            found += itertools.pairwise(curve)
+    return found
+
+
+def _around(spot: Spot, *, ringed: bool) -> list[Box]:
+    reach = _RING_REACH if ringed else _MARKER_REACH
+    return [Box(spot[0] - reach, spot[1] - reach, spot[0] + reach, spot[1] + reach)]
+
+
+def _along(start: Spot, end: Spot) -> list[Box]:
+    """Small boxes strung along a line: a label may touch none of them."""
+    steps = max(2, math.ceil(math.dist(start, end) / _LINE_STEP))
+    shares = [number / steps for number in range(1, steps)]
+    middles = [(start[0] + t * (end[0] - start[0]), start[1] + t * (end[1] - start[1])) for t in shares]
+    return [Box(x - 0.5, y - 0.5, x + 0.5, y + 0.5) for x, y in middles]
+
+
+def _label_texts(rows: Sequence[Row]) -> list[tuple[Row, str]]:
+    ends: list[tuple[Row, str]] = []
+    middle: list[tuple[Row, str]] = []
+    for defense in defenses(rows):
+        settings = [row for row in rows if row["defense"] == defense]
+        names = varied(settings)
+        for curve in curves(settings):
+            for row in curve:
+                found = hyperparameters(row)
+                text = ", ".join(_short(found[name]) for name in names if name in found)
+                (ends if row is curve[0] or row is curve[-1] else middle).append((row, text))
+    return ends + middle
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if is_number(value) else str(value)
+
+
+def _interval(row: Row, name: str) -> tuple[float, float] | None:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return None if low is None or high is None else (low, high)
+
+
+def _point(row: Row) -> tuple[float, float]:
+    return row["auc"], 100 * row["test_accuracy"]
+
+
+def _points(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
+    return [row["auc"] for row in rows], [100 * row["test_accuracy"] for row in rows]

@@ -1,0 +1,106 @@
+"""The rows of `frontier.csv`, as every figure and table of the report reads them.
+
+A row is one setting × attack × seed. The report draws the pooled rows (seed `pooled`); each row repeats its setting's
+accuracies, and the attack `worst` stands for the strongest attack on that setting.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from raymia.metrics.results import UNDEFENDED, WORST
+from raymia.metrics.summary import POOLED
+
+Row = Mapping[str, Any]
+
+# The order of columns, lines and legends in every figure and table.
+KNOWN_DEFENSES = (UNDEFENDED, "mixup", "label_smoothing", "early_stopping", "relaxloss", "dropout")
+
+# A setting may cost this much test accuracy (a fraction) and still be the one chosen for its defense.
+ACCURACY_ALLOWANCE = 0.02
+
+# `mixup.alpha` is a hyperparameter; `tpr_at_fpr_0.1_low` is not.
+_HYPERPARAMETER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+
+
+def defenses(rows: Iterable[Row]) -> list[str]:
+    """The defenses of the rows: the known ones in their fixed order, then the others by name."""
+    return sorted({row["defense"] for row in rows}, key=_defense_rank)
+
+
+def attacks(rows: Iterable[Row]) -> list[str]:
+    """The attacks in the order of the table, without `worst`."""
+    return [name for name in dict.fromkeys(row["attack"] for row in rows) if name != WORST]
+
+
+def pooled(rows: Iterable[Row], attack: str) -> list[Row]:
+    """One attack's pooled rows that hold a result: undefended first, then by defense and hyperparameter."""
+    found = [
+        row
+        for row in rows
+        if row["seed"] == POOLED
+        and row["attack"] == attack
+        and row["auc"] is not None
+        and row["test_accuracy"] is not None
+    ]
+    return sorted(found, key=_order)
+
+
+def undefended(rows: Iterable[Row]) -> Row | None:
+    """The undefended row among one attack's pooled rows."""
+    return next((row for row in rows if row["defense"] == UNDEFENDED), None)
+
+
+def hyperparameters(row: Row) -> dict[str, Any]:
+    """The hyperparameters the row's setting has, by column name."""
+    return {key: row[key] for key in row if _HYPERPARAMETER.fullmatch(key) and row[key] is not None}
+
+
+def varied(rows: Sequence[Row]) -> list[str]:
+    """The hyperparameters in which these settings differ."""
+    found = [hyperparameters(row) for row in rows]
+    names = dict.fromkeys(name for values in found for name in values)
+    return [name for name in names if len({str(values.get(name)) for values in found}) > 1]
+
+
+def is_number(value: Any) -> bool:
+    """Whether a hyperparameter's value is a number (a bool is not)."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def words(name: str) -> str:
+    """A name of the code as words: `label_smoothing` is `label smoothing`."""
+    return name.replace("_", " ")
+
+
+def chosen(rows: Sequence[Row]) -> Row | None:
+    """The setting that stands for a defense, from its pooled rows of the attack `worst` and the undefended one.
+
+    The lowest worst-attack AUC among the settings whose test accuracy is within `ACCURACY_ALLOWANCE` of undefended;
+    if none is (or undefended is missing), the highest test accuracy. The rule is stated wherever it is used.
+    """
+    base = undefended(rows)
+    defended = [row for row in rows if row["defense"] != UNDEFENDED]
+    if not defended:
+        return None
+    if base is not None:
+        floor = base["test_accuracy"] - ACCURACY_ALLOWANCE
+        # The slack keeps a setting that costs exactly the allowance, whatever the rounding of the subtraction.
+        close = [row for row in defended if row["test_accuracy"] >= floor - 1e-12]
+        if close:
+            return min(close, key=lambda row: row["auc"])
+    return max(defended, key=lambda row: row["test_accuracy"])
+
+
+def _defense_rank(name: str) -> tuple[int, str]:
+    known = KNOWN_DEFENSES.index(name) if name in KNOWN_DEFENSES else len(KNOWN_DEFENSES)
+    return known, name
+
+
+def _order(row: Row) -> tuple[Any, ...]:
+    values = sorted(hyperparameters(row).items(), key=lambda item: is_number(item[1]))
+    return _defense_rank(row["defense"]), [_value_key(value) for _, value in values]
+
+
+def _value_key(value: Any) -> tuple[bool, float, str]:
+    return (True, float(value), "") if is_number(value) else (False, 0.0, str(value))

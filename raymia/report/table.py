@@ -1,0 +1,172 @@
+"""The tables at the end of a study, for a terminal or a log: every number with its interval."""
+
+from collections.abc import Callable, Sequence
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from raymia.metrics.comparison import IS_UNDEFENDED, LESS, MORE, SAME
+from raymia.metrics.intervals import ALPHA
+from raymia.metrics.results import WORST
+from raymia.report import cells
+from raymia.report.rows import Row, attacks, pooled, words
+from raymia.report.summary import summary_lines
+
+# Up to this many settings, each has its verdict beside it and takes two lines; more take one line under their verdict.
+FEW_SETTINGS = 10
+_WIDE = 92
+_VERDICT_STYLES = {LESS: "green", MORE: "red", SAME: "yellow"}
+_ASCII = str.maketrans({"±": "~", "Δ": "d", "–": "-", "…": "."})
+
+_Column = tuple[str, Callable[[Row], str]]
+_ACCURACY: _Column = ("test acc. (%)", cells.accuracy)
+_DELTA_ACCURACY: _Column = ("Δ acc. [paired]", cells.delta_accuracy)
+_AUC: _Column = ("worst attack AUC", cells.auc)
+_DELTA_AUC: _Column = ("Δ AUC [paired]", cells.delta_auc)
+_CHANCE: _Column = ("p", cells.chance)
+# The widest set that fits the terminal is shown; the verdicts keep the last one honest.
+_COLUMN_SETS: tuple[tuple[_Column, ...], ...] = (
+    (_ACCURACY, _DELTA_ACCURACY, _AUC, _DELTA_AUC, _CHANCE),
+    (_ACCURACY, _AUC, _DELTA_AUC, _CHANCE),
+    (_ACCURACY, _AUC, _DELTA_AUC),
+    (_ACCURACY, _AUC),
+)
+
+
+def print_study_end(console: Console, rows: Sequence[Row], failures: Sequence[tuple[str, str]] = ()) -> None:
+    """Print a study's last screen: frontier, AUC of each attack, summary, what failed and why.
+
+    rows: of `frontier.csv`. failures: (setting, reason). Plain text where the console is no terminal, ASCII where it
+    can write no more.
+    """
+    parts: list[RenderableType] = []
+    if pooled(rows, WORST):
+        parts += [frontier_table(rows, console.width), Text(), attack_table(rows), Text()]
+    parts += [Text(line) for line in summary_lines(rows)]
+    if failures:
+        parts += [Text(), failure_table(failures)]
+    with console.capture() as captured:
+        console.print(Group(*parts))
+    text = captured.get()
+    console.out(text.translate(_ASCII) if console.options.ascii_only else text, highlight=False, end="")
+
+
+def frontier_table(rows: Sequence[Row], width: int) -> RenderableType:
+    """The settings against the worst attack, with paired differences to undefended and the verdict in full.
+
+    width: columns of the terminal; from 80 on, no number is parted from its interval.
+    """
+    found = pooled(rows, WORST)
+    table = _few(found, width) if len(found) <= FEW_SETTINGS else _many(found, width)
+    level = f"{100 * (1 - ALPHA):.0f}%"
+    caption = (
+        f"* on the frontier; p: share of seed resamples in which it is. Intervals: {level}; "
+        "those of the worst attack hold for all attacks at once."
+    )
+    return Group(Text("Test accuracy against the worst attack", style="bold"), table, Text(caption, style="dim"))
+
+
+def attack_table(rows: Sequence[Row]) -> RenderableType:
+    """The pooled AUC of every attack on every setting, the largest of a setting marked."""
+    names = attacks(rows)
+    found = {name: {row["setting"]: row["auc"] for row in pooled(rows, name)} for name in names}
+    table = _table()
+    table.add_column("setting", overflow="fold")
+    for name in names:
+        table.add_column(words(name), justify="right", overflow="fold", min_width=6)
+    for row in pooled(rows, WORST):
+        values = [found[name].get(row["setting"]) for name in names]
+        largest = max((value for value in values if value is not None), default=None)
+        table.add_row(Text(row["setting"]), *(_marked(value, value == largest) for value in values))
+    return Group(Text("AUC of each attack (! the largest of a setting)", style="bold"), table)
+
+
+def failure_table(failures: Sequence[tuple[str, str]]) -> RenderableType:
+    """The settings that failed, each with its reason."""
+    table = _table()
+    table.add_column("setting", overflow="fold", ratio=1)
+    table.add_column("reason", overflow="fold", ratio=3)
+    for setting, reason in failures:
+        table.add_row(Text(setting), Text(reason))
+    return Group(Text(f"Failed settings ({len(failures)})", style="bold red"), table)
+
+
+def _few(found: Sequence[Row], width: int) -> Table:
+    """Two lines a setting: each value, and under it the paired difference."""
+    wide = width >= _WIDE
+    table = _table()
+    table.add_column("setting", overflow="fold")
+    table.add_column("test accuracy (%)\nΔ [paired]", no_wrap=True)
+    table.add_column("worst attack AUC\nΔ [paired]", no_wrap=True)
+    table.add_column("verdict", min_width=19 if wide else 15)
+    if wide:
+        table.add_column("p", no_wrap=True)
+    for row in found:
+        line = [
+            _two_line_name(row, with_chance=not wide),
+            _stacked(cells.accuracy(row), cells.delta_accuracy(row)),
+            _stacked(cells.auc(row), cells.delta_auc(row)),
+            _verdict(row["verdict"]),
+        ]
+        table.add_row(*line, *([Text(cells.chance(row))] if wide else []))
+    return table
+
+
+def _many(found: Sequence[Row], width: int) -> RenderableType:
+    """One line a setting, under its verdict, in as many columns as fit."""
+    names = {row["setting"]: ("* " if row["on_frontier"] else "  ") + row["setting"] for row in found}
+    first = max(len(name) for name in names.values())
+    sizes = {column: max(len(column[0]), *(len(column[1](row)) for row in found)) for column in _COLUMN_SETS[0]}
+    fitting = (some for some in _COLUMN_SETS if first + sum(sizes[column] + 1 for column in some) <= width)
+    columns = next(fitting, _COLUMN_SETS[-1])
+    parts: list[RenderableType] = []
+    for verdict in _verdicts(found):
+        own = [row for row in found if row["verdict"] == verdict]
+        table = _table(header=not parts)
+        table.add_column("  setting", min_width=first, overflow="fold")
+        for column in columns:
+            table.add_column(column[0], min_width=sizes[column], no_wrap=True)
+        for row in own:
+            table.add_row(Text(names[row["setting"]]), *(Text(make(row)) for _, make in columns))
+        heading = [] if verdict == IS_UNDEFENDED else [_verdict(verdict).append(f" ({len(own)})")]
+        parts += [*heading, table]
+    return Group(*parts)
+
+
+def _table(*, header: bool = True) -> Table:
+    return Table(
+        box=box.SIMPLE_HEAD, show_edge=False, padding=0, pad_edge=False, show_header=header, header_style="bold"
+    )
+
+
+def _verdicts(found: Sequence[Row]) -> list[str]:
+    """Undefended first, then what helps, then the rest as they come."""
+    order = [IS_UNDEFENDED, LESS, SAME, MORE]
+    there = list(dict.fromkeys(row["verdict"] for row in found))
+    return sorted(there, key=lambda verdict: order.index(verdict) if verdict in order else len(order))
+
+
+def _two_line_name(row: Row, *, with_chance: bool) -> Text:
+    defense, _, parameters = str(row["setting"]).partition(" ")
+    lines = [("* " if row["on_frontier"] else "  ") + defense]
+    if parameters:
+        lines.append(f"  {parameters}")
+    if with_chance and row["p_on_frontier"] is not None:
+        lines.append(f"  p {cells.chance(row)}")
+    return Text("\n".join(lines))
+
+
+def _stacked(value: str, delta: str) -> Text:
+    return Text(value if delta == "-" else f"{value}\nΔ {delta}")
+
+
+def _verdict(verdict: str) -> Text:
+    return Text(verdict, style=_VERDICT_STYLES.get(verdict, ""))
+
+
+def _marked(value: float | None, largest: bool) -> Text:
+    if value is None:
+        return Text("- ")
+    return Text(f"{value:.3f}{'!' if largest else ' '}", style="bold" if largest else "", no_wrap=True)

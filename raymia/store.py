@@ -1,0 +1,138 @@
+"""Artifacts on disk or in a bucket: one file each, named by content, written whole or not at all, checked when read."""
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pyarrow import fs
+
+from raymia.errors import RaymiaError
+
+_MAGIC = b"raymia-artifact-1 "
+
+
+class MissingError(RaymiaError):
+    """No artifact of that name."""
+
+
+class DamagedError(RaymiaError):
+    """The artifact is there, but its bytes are not the ones written."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of artifacts: a local path, or any URI that pyarrow's filesystems read (s3://, gs://, hdfs:// …).
+
+    A file is a header line (JSON: checksum, size, meta) and the payload. An artifact written in a run marked
+    `fresh` carries the run's mark, and only those count as present: so `--fresh` redoes everything once, and
+    an interrupted fresh run still resumes.
+    """
+
+    root: str
+    fresh: str | None = None
+
+    @cached_property
+    def _located(self) -> tuple[fs.FileSystem, str]:
+        if "://" in self.root:
+            filesystem, path = fs.FileSystem.from_uri(self.root)
+            return filesystem, path
+        return fs.LocalFileSystem(), str(Path(self.root).absolute())
+
+    def _path(self, name: str) -> str:
+        return str(PurePosixPath(self._located[1]) / name)
+
+    def write(self, name: str, payload: bytes, meta: dict[str, Any]) -> None:
+        """Write an artifact, replacing one of the same name. A reader sees the old one or the new one, never a part."""
+        header = {"sha256": _digest(payload, meta), "size": len(payload), "meta": meta, "fresh": self.fresh}
+        content = _MAGIC + json.dumps(header).encode() + b"\n" + payload
+        filesystem, path = self._located[0], self._path(name)
+        folder = str(PurePosixPath(path).parent)
+        filesystem.create_dir(folder, recursive=True)
+        if isinstance(filesystem, fs.LocalFileSystem):
+            _write_local(Path(path), content)
+            return
+        # An object store shows a new object only when its upload is complete.
+        with filesystem.open_output_stream(path) as stream:
+            stream.write(content)
+
+    def read(self, name: str) -> tuple[bytes, dict[str, Any]]:
+        """The payload and meta. Raises MissingError or DamagedError, which name the artifact."""
+        try:
+            with self._located[0].open_input_stream(self._path(name)) as stream:
+                content = stream.read()
+        except FileNotFoundError:
+            raise MissingError(f"no artifact {name}") from None
+        line, newline, payload = content.partition(b"\n")
+        header = _header(line)
+        if not newline or header is None or header["sha256"] != _digest(payload, header["meta"]):
+            raise DamagedError(f"artifact {name} is damaged")
+        if self.fresh is not None and header["fresh"] != self.fresh:
+            raise MissingError(f"artifact {name} is older than this fresh run")
+        return payload, header["meta"]
+
+    def delete(self, name: str) -> None:
+        """Remove an artifact; one that is not there is fine."""
+        try:
+            self._located[0].delete_file(self._path(name))
+        except FileNotFoundError:
+            return
+
+    def names(self) -> Iterator[tuple[str, int]]:
+        """Every artifact's name and size in bytes."""
+        selector = fs.FileSelector(self._located[1], recursive=True, allow_not_found=True)
+        base = PurePosixPath(self._located[1])
+        for info in self._located[0].get_file_info(selector):
+            if info.type == fs.FileType.File:
+                yield str(PurePosixPath(info.path).relative_to(base)), info.size
+
+
+@dataclass
+class Inspection:
+    """What was found on looking through the store for artifacts that a study needs."""
+
+    damaged: list[str] = field(default_factory=list)
+
+    def intact(self, store: Store, name: str) -> bool:
+        """Whether the artifact is there and undamaged; a damaged one is noted by name and counts as absent."""
+        try:
+            store.read(name)
+        except MissingError:
+            return False
+        except DamagedError:
+            self.damaged.append(name)
+            return False
+        return True
+
+
+def _digest(payload: bytes, meta: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(meta).encode())
+    digest.update(payload)
+    return digest.hexdigest()
+
+
+def _header(line: bytes) -> dict[str, Any] | None:
+    if not line.startswith(_MAGIC):
+        return None
+    try:
+        header = json.loads(line[len(_MAGIC) :])
+    except ValueError:
+        return None
+    return header if isinstance(header, dict) and {"sha256", "meta", "fresh"} <= header.keys() else None
+
+
+def _write_local(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

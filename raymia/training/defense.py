@@ -1,0 +1,213 @@
+"""What a defense is: everything it may touch of a model's making, and no more.
+
+The training loop knows no defense by name. A defense overrides the hooks it needs; each hook gets what the hooks
+before it made, so defenses that touch different points compose in the order they are written.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from raymia.errors import InputError
+
+if TYPE_CHECKING:
+    from raymia.training.run import Run
+
+
+class Stage(StrEnum):
+    """What a hyperparameter changes: a change in a later stage never redoes an earlier one."""
+
+    DATA = "data"
+    TRAIN = "train"
+    SELECT = "select"
+    RELEASE = "release"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a defense knows before training.
+
+    positions: int64[n], the records given to this model. reserve: int64[r], the defender's further records (empty
+    unless a defense of the study needs them). classes: K. seed: this model's own seed, for the defense's draws.
+    model: (name, positions, defenses) -> the recipe of another model of the study's kind, for `requires`.
+    """
+
+    positions: NDArray[np.int64]
+    reserve: NDArray[np.int64]
+    classes: int
+    seed: int
+    model: Callable[[str, NDArray[np.int64], tuple["Defense", ...]], Any]
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What the loop draws batches from.
+
+    inputs: uint8[n, H, W, channels] or float32[n, F]. labels: int64[n]. targets: float32[n, K] what the loss pulls
+    toward (None: the one-hot labels). indirect: positions that only an earlier stage saw (exposure 1); the rows
+    themselves are exposure 2.
+    """
+
+    inputs: NDArray[np.uint8] | NDArray[np.float32]
+    labels: NDArray[np.int64]
+    targets: NDArray[np.float32] | None = None
+    indirect: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass
+class Batch:
+    """One step's records. inputs: float[B, ...] in pixel units [0, 1]. labels: int64[B]. targets: float[B, K]."""
+
+    inputs: Tensor
+    labels: Tensor
+    targets: Tensor
+
+
+@dataclass
+class Losses:
+    """terms: named per-sample losses [B] (`ce` is the cross entropy to the targets). objective: the scalar to minimize.
+
+    logits: [B, K] they come from. penalties: named scalars added to the objective.
+    """
+
+    terms: dict[str, Tensor]
+    objective: Tensor
+    logits: Tensor
+    penalties: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def total(self) -> Tensor:
+        """The scalar that is differentiated."""
+        return self.objective + sum(self.penalties.values(), self.objective.new_zeros(()))
+
+
+class Defense:
+    """A defense that does nothing: the hooks, and what each is for. A defense is a frozen dataclass of its hyperparameters.
+
+    name: the name in spaces and tables. version: raised when the source changes what it does. stages: the stage of each
+    hyperparameter. per_sample: couples no samples and takes nothing else from the members, so DP-SGD may compose with
+    it. needs_reserve: wants records of its own. sole: hooks that no second defense may also replace.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    stages: ClassVar[Mapping[str, Stage]] = {}
+    per_sample: ClassVar[bool] = False
+    needs_reserve: ClassVar[bool] = False
+    sole: ClassVar[frozenset[str]] = frozenset()
+
+    def requires(self, context: Context) -> dict[str, Any]:
+        """Recipes of artifacts to build first (teachers, generators, sub-models), by the name `training_set` reads them."""
+        return {}
+
+    def training_set(self, context: Context, inputs: Mapping[str, Any], rows: TrainingSet) -> TrainingSet:
+        """The records and targets to train on, from the plain ones. inputs: the built artifacts of `requires`."""
+        return rows
+
+    def prepare(self, run: "Run") -> None:
+        """Wrap or replace the run's model, optimizer or sampler before the first step."""
+
+    def batch(self, run: "Run", batch: Batch) -> Batch:
+        """Change a batch: mix it, make it adversarial."""
+        return batch
+
+    def losses(self, run: "Run", batch: Batch, inner: Callable[[], Losses]) -> Losses:
+        """The losses of a batch. `inner()` gives those of the defenses before it, at last the plain cross entropy."""
+        return inner()
+
+    def update(self, run: "Run", batch: Batch, inner: Callable[[], Tensor]) -> Tensor:
+        """One optimizer step; returns the loss (a scalar). `inner()` is the plain step."""
+        return inner()
+
+    def select(self, epochs: int) -> int:
+        """The epoch, of `epochs`, whose model is released."""
+        return epochs
+
+    def release(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        """How the finished model answers: logits [B, K]."""
+        logits: Tensor = model(inputs)
+        return logits
+
+
+@dataclass(frozen=True)
+class Composed:
+    """Several defenses as one; hooks run in the order written. Raises InputError where two replace the same hook."""
+
+    parts: tuple[Defense, ...]
+
+    def __post_init__(self) -> None:
+        taken: dict[str, str] = {}
+        for part in self.parts:
+            for hook in part.sole:
+                if hook in taken:
+                    raise InputError(
+                        f"defenses {taken[hook]} and {part.name} both replace {hook!r} and cannot be combined: keep one"
+                    )
+                taken[hook] = part.name
+
+    def requires(self, context: Context) -> dict[str, Any]:
+        """Every part's recipes, named `<defense>/<name>`."""
+        return {f"{part.name}/{name}": recipe for part in self.parts for name, recipe in part.requires(context).items()}
+
+    def training_set(self, context: Context, inputs: Mapping[str, Any], rows: TrainingSet) -> TrainingSet:
+        """Each part's training set made from the one before."""
+        for part in self.parts:
+            own = {
+                name.removeprefix(f"{part.name}/"): value
+                for name, value in inputs.items()
+                if name.startswith(f"{part.name}/")
+            }
+            rows = part.training_set(context, own, rows)
+        return rows
+
+    def prepare(self, run: "Run") -> None:
+        """Every part's preparation."""
+        for part in self.parts:
+            part.prepare(run)
+
+    def batch(self, run: "Run", batch: Batch) -> Batch:
+        """Every part's change to the batch."""
+        for part in self.parts:
+            batch = part.batch(run, batch)
+        return batch
+
+    def losses(self, run: "Run", batch: Batch, inner: Callable[[], Losses]) -> Losses:
+        """The outermost part's losses, which may ask for those inside."""
+        for part in self.parts:
+            inner = _bind(part.losses, run, batch, inner)
+        return inner()
+
+    def update(self, run: "Run", batch: Batch, inner: Callable[[], Tensor]) -> Tensor:
+        """The outermost part's step."""
+        for part in self.parts:
+            inner = _bind(part.update, run, batch, inner)
+        return inner()
+
+    def select(self, epochs: int) -> int:
+        """The earliest epoch that any part asks for."""
+        return min((part.select(epochs) for part in self.parts), default=epochs)
+
+    def release(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        """The model's answers as the last part that changes them gives them."""
+        for part in reversed(self.parts):
+            if type(part).release is not Defense.release:
+                return part.release(model, inputs)
+        return Defense().release(model, inputs)
+
+
+def _bind(hook: Callable[..., Any], run: "Run", batch: Batch, inner: Callable[[], Any]) -> Callable[[], Any]:
+    return lambda: hook(run, batch, inner)
+
+
+def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross entropy in nats of logits [B, K] to target distributions [B, K], per sample [B], in float32."""
+    return -(targets * torch.log_softmax(logits.float(), dim=1)).sum(dim=1)

@@ -1,0 +1,173 @@
+"""The one training loop. It knows no defense, no Ray and no MLflow."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from raymia.config import TrainingConfig
+from raymia.errors import DivergedError
+from raymia.seeds import derive_seed
+from raymia.training.defense import Composed, TrainingSet
+from raymia.training.run import Group, Rows, Run, shuffled_batches
+
+State = dict[str, Any]
+
+
+class Keeper(Protocol):
+    """Where a training leaves what must survive it, and says how far it is."""
+
+    def load(self) -> State | None:
+        """The last checkpoint, or None."""
+        ...
+
+    def save(self, state: State) -> None:
+        """Keep a checkpoint in place of the last one."""
+        ...
+
+    def snapshot(self, epoch: int, weights: State, history: list[float]) -> None:
+        """Keep the model as it is after `epoch` epochs."""
+        ...
+
+    def report(self, epoch: int) -> None:
+        """So many epochs are done."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train: the rows, how, under which defense, from which seed, and after which epochs to keep the model."""
+
+    rows: TrainingSet
+    classes: int
+    config: TrainingConfig
+    defense: Composed
+    seed: int
+    snapshots: frozenset[int]
+
+
+def train(build: Callable[[], nn.Module], plan: Plan, keeper: Keeper, group: Group, device: torch.device) -> None:
+    """Train a model and keep it after each epoch of `plan.snapshots`.
+
+    build: makes the untrained model from torch's global random state. The same plan gives the same weights bit for
+    bit on the same kind of CPU, interrupted and resumed at any checkpoint or not. Stops after the last snapshot: the
+    schedule does not depend on it. Raises DivergedError, with the epoch, when the loss is no longer finite.
+    """
+    with torch.random.fork_rng():
+        run = _start(build, plan, group, device)
+        history, done = _resume(run, keeper, first=min(plan.snapshots))
+        rows = Rows(plan.rows, plan.classes, device)
+        for epoch in range(done, max(plan.snapshots)):
+            history.append(_one_epoch(run, rows))
+            _keep(run, keeper, plan, history)
+            if epoch + 1 < plan.config.epochs:
+                run.begin_epoch(epoch + 1)
+
+
+def _start(build: Callable[[], nn.Module], plan: Plan, group: Group, device: torch.device) -> Run:
+    torch.manual_seed(derive_seed(plan.seed, "weights"))
+    model = build().to(device)
+    if plan.rows.inputs.ndim == 4:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    mean, std = input_statistics(plan.rows.inputs)
+    model.set_normalization(torch.from_numpy(mean).to(device), torch.from_numpy(std).to(device))  # type: ignore[operator]
+    run = Run(
+        model=model,
+        network=model,
+        optimizer=_optimizer(model.parameters(), plan.config),
+        sampler=shuffled_batches(len(plan.rows), plan.config.batch_size, plan.seed, group),
+        config=plan.config,
+        defense=plan.defense,
+        classes=plan.classes,
+        device=device,
+        seed=plan.seed,
+        group=group,
+        epoch=0,
+        rng=np.random.default_rng(0),
+    )
+    plan.defense.prepare(run)
+    run.network = group.wrap(run.network)
+    run.begin_epoch(0)
+    return run
+
+
+def _optimizer(parameters: Iterable[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
+    if config.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+    return torch.optim.SGD(
+        parameters,
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        nesterov=config.nesterov,
+        weight_decay=config.weight_decay,
+    )
+
+
+def _resume(run: Run, keeper: Keeper, first: int) -> tuple[list[float], int]:
+    """Continue from the last checkpoint, unless it is past the first snapshot still wanted."""
+    state = keeper.load()
+    if state is None or state["epoch"] > first:
+        return [], 0
+    run.model.load_state_dict(state["model"])
+    run.optimizer.load_state_dict(state["optimizer"])
+    done = int(state["epoch"])
+    if done < run.config.epochs:
+        run.begin_epoch(done)
+    return list(state["history"]), done
+
+
+def _one_epoch(run: Run, rows: Rows) -> float:
+    run.network.train()
+    total = torch.zeros((), dtype=torch.float64, device=run.device)
+    batches = list(run.sampler(run.epoch))
+    for step, numbers in enumerate(batches):
+        run.set_rate((run.epoch + step / len(batches)) / run.config.epochs)
+        share = np.array_split(numbers, run.group.world)[run.group.rank]
+        batch = run.defense.batch(run, rows.batch(share, run.config.augmentation, run.rng))
+        total += run.step(batch, len(numbers))
+    loss = run.group.mean(float(total) / max(len(batches), 1))
+    if not math.isfinite(loss):
+        raise DivergedError(
+            f"training diverged at epoch {run.epoch + 1}: the loss is {loss}; lower training.learning_rate"
+        )
+    return loss
+
+
+def _keep(run: Run, keeper: Keeper, plan: Plan, history: list[float]) -> None:
+    done = run.epoch + 1
+    if run.group.rank == 0:
+        if done in plan.snapshots:
+            keeper.snapshot(done, run.model.state_dict(), history)
+        elif done % plan.config.checkpoint_every == 0:
+            keeper.save(
+                {
+                    "epoch": done,
+                    "model": run.model.state_dict(),
+                    "optimizer": run.optimizer.state_dict(),
+                    "history": history,
+                }
+            )
+    keeper.report(done)
+
+
+def input_statistics(inputs: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and standard deviation of the training inputs: per channel in [0, 1] units for images, per feature otherwise.
+
+    A constant channel or feature gets deviation 1. Exact for images (from counts of the 256 values).
+    """
+    if inputs.dtype == np.uint8:
+        channels = inputs.shape[3]
+        counts = np.stack([np.bincount(inputs[..., c].ravel(), minlength=256) for c in range(channels)])
+        values = np.arange(256) / 255.0
+        mean = (counts @ values) / counts.sum(axis=1)
+        variance = (counts @ values**2) / counts.sum(axis=1) - mean**2
+        std = np.sqrt(np.maximum(variance, 0.0))
+    else:
+        mean = inputs.mean(axis=0, dtype=np.float64)
+        std = inputs.std(axis=0, dtype=np.float64)
+    return mean.astype(np.float32), np.where(std < 1e-6, 1.0, std).astype(np.float32)

@@ -1,0 +1,159 @@
+"""One training in progress: what the loop works on and what a defense's hooks are handed."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from raymia.config import TrainingConfig
+from raymia.seeds import derive_seed, generator
+from raymia.training.augment import augment
+from raymia.training.defense import Batch, Composed, Losses, TrainingSet, soft_cross_entropy
+from raymia.training.schedule import rate_factor
+
+Sampler = Callable[[int], Iterator[NDArray[np.int64]]]
+
+
+class Group(Protocol):
+    """The workers that train one model together."""
+
+    rank: int
+    world: int
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model whose backward averages gradients over the group."""
+        ...
+
+    def mean(self, value: float) -> float:
+        """The mean of a number over the group, the same on every worker."""
+        ...
+
+
+class Alone:
+    """A group of one."""
+
+    rank = 0
+    world = 1
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        return model
+
+    def mean(self, value: float) -> float:
+        return value
+
+
+@dataclass
+class Run:
+    """State of one training. Defenses may replace `network`, `optimizer` and `sampler` in `prepare`.
+
+    model: the classifier itself, whose weights are kept. network: what the forward pass goes through (the model, or
+    its wrapper). sampler: epoch -> batches of row numbers (int64). rng: this epoch's and worker's random stream.
+    """
+
+    model: nn.Module
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    sampler: Sampler
+    config: TrainingConfig
+    defense: Composed
+    classes: int
+    device: torch.device
+    seed: int
+    group: Group
+    epoch: int
+    rng: np.random.Generator
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Training-mode logits [B, K] in the study's precision."""
+        with self.autocast():
+            logits: Tensor = self.network(inputs)
+        return logits
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """The study's precision for whatever runs inside."""
+        if self.config.precision != "bf16":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def losses(self, batch: Batch) -> Losses:
+        """The defended losses of a batch, at the model's present weights."""
+
+        def plain() -> Losses:
+            logits = self.forward(batch.inputs)
+            per_sample = soft_cross_entropy(logits, batch.targets)
+            return Losses({"ce": per_sample}, per_sample.mean(), logits)
+
+        return self.defense.losses(self, batch, plain)
+
+    def step(self, batch: Batch, batch_total: int) -> Tensor:
+        """One defended optimizer step on this worker's share of a batch of `batch_total` records; returns the loss."""
+
+        def plain() -> Tensor:
+            total = self.losses(batch).total
+            self.optimizer.zero_grad(set_to_none=True)
+            # The group averages gradients over workers; shares of a last batch may differ in size.
+            share = len(batch.labels) * self.group.world / batch_total
+            (total if share == 1 else total * share).backward()
+            self.optimizer.step()
+            return total.detach()
+
+        return self.defense.update(self, batch, plain)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Set every random stream to this epoch's start: a resumed training draws what an undisturbed one would."""
+        self.epoch = epoch
+        self.rng = generator(self.seed, "batches", epoch, self.group.rank)
+        torch.manual_seed(derive_seed(self.seed, "torch", epoch, self.group.rank))
+
+    def set_rate(self, progress: float) -> None:
+        """Set the learning rate for this fraction of the training done."""
+        rate = self.config.learning_rate * rate_factor(self.config, progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+
+class Rows:
+    """A training set on the device, handed out in batches: floats in [0, 1] for images, as they are for features."""
+
+    def __init__(self, rows: TrainingSet, classes: int, device: torch.device) -> None:
+        inputs = torch.from_numpy(rows.inputs)
+        if inputs.ndim == 4:
+            # Kept channel-last in memory, seen channel-first: what convolutions like best.
+            inputs = inputs.permute(0, 3, 1, 2)
+        self._inputs = inputs.to(device)
+        self._labels = torch.from_numpy(rows.labels).to(device)
+        targets = np.eye(classes, dtype=np.float32)[rows.labels] if rows.targets is None else rows.targets
+        self._targets = torch.from_numpy(targets).to(device)
+
+    def batch(self, numbers: NDArray[np.int64], augmentation: str, rng: np.random.Generator) -> Batch:
+        """The batch of these rows, augmented."""
+        index = torch.from_numpy(numbers).to(self._labels.device)
+        inputs = as_pixels(self._inputs[index])
+        return Batch(augment(inputs, augmentation, rng), self._labels[index], self._targets[index])
+
+
+def as_pixels(inputs: Tensor) -> Tensor:
+    """uint8 images [B, channels, H, W] as floats in [0, 1]; features unchanged."""
+    return inputs.float().div_(255.0) if inputs.dtype == torch.uint8 else inputs
+
+
+def shuffled_batches(rows: int, batch_size: int, seed: int, group: Group) -> Sampler:
+    """A sampler of shuffled batches: the same order on every worker, each of which takes its share of each batch.
+
+    A last batch that would leave a worker fewer than two records is left out of that epoch (batch normalization needs
+    two); the shuffle decides which records those are.
+    """
+
+    def batches(epoch: int) -> Iterator[NDArray[np.int64]]:
+        order = generator(seed, "order", epoch).permutation(rows)
+        for start in range(0, rows, batch_size):
+            numbers = order[start : start + batch_size]
+            if len(numbers) >= 2 * group.world:
+                yield numbers
+
+    return batches

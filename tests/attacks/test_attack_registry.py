@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import pytest
+
+from raymia.attacks import ATTACKS, DEFAULT_ATTACKS, Attack, attack_named, attack_names
+from raymia.errors import InputError
+
+PLUGIN = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+@dataclass(frozen=True)
+class Guess:
+    name: ClassVar[str] = "guess"
+    knowledge: ClassVar[str] = "nothing"
+    needs: ClassVar[frozenset] = frozenset()
+    def fit(self, view, rng): ...
+    def score(self, state, block): ...
+
+GUESS = Guess()
+
+class GuessClass(Guess):
+    name = "a_class"
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "guessing_attacks.py").write_text(PLUGIN)
+    (tmp_path / "crashing_attacks.py").write_text("raise RuntimeError('no\\nluck')")
+    info = tmp_path / "guessing-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: guessing\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[raymia.attacks]\n"
+        "guess = guessing_attacks:GUESS\n"
+        "another_name = guessing_attacks:GUESS\n"
+        "a_class = guessing_attacks:GuessClass\n"
+        "a_text = guessing_attacks:PLUGIN\n"
+        "crash = crashing_attacks:GUESS\n"
+        "loss = guessing_attacks:GUESS\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+def test_the_papers_attacks_are_there() -> None:
+    assert DEFAULT_ATTACKS == ("loss", "entropy", "modified_entropy", "nn_sorted_logits")
+    assert set(ATTACKS) == {
+        *DEFAULT_ATTACKS,
+        "loss_per_class",
+        "entropy_per_class",
+        "modified_entropy_per_class",
+        "nn_top3_posteriors",
+    }
+
+
+def test_every_attack_is_found_by_its_own_name() -> None:
+    for name, attack in ATTACKS.items():
+        assert isinstance(attack, Attack)
+        assert attack.name == name
+        assert attack_named(name) is attack
+    assert set(ATTACKS) <= set(attack_names())
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("los", "loss"), ("modified-entropy", "modified_entropy"), ("nn_top3", "nn_top3_posteriors")]
+)
+def test_an_unknown_attack_names_the_nearest(name: str, nearest: str) -> None:
+    with pytest.raises(InputError, match=f"unknown attack '{name}'; did you mean .*{nearest}") as caught:
+        attack_named(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_attack_like_no_other_lists_them_all() -> None:
+    with pytest.raises(InputError, match=r"choose from loss, entropy, .*nn_sorted_logits"):
+        attack_named("zzzzzz")
+
+
+@pytest.mark.usefixtures("plugin")
+def test_another_package_adds_an_attack() -> None:
+    assert attack_named("guess").knowledge == "nothing"
+    assert "guess" in attack_names()
+    with pytest.raises(InputError, match="did you mean guess"):
+        attack_named("guesss")
+
+
+@pytest.mark.usefixtures("plugin")
+def test_another_package_cannot_replace_a_built_in_attack() -> None:
+    assert attack_named("loss") is ATTACKS["loss"]
+    assert attack_names().count("loss") == 1
+
+
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.parametrize("name", ["another_name", "a_class"])
+def test_an_entry_point_that_gives_no_such_attack_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=f"{name}.* is no attack of that name"):
+        attack_named(name)
+
+
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.parametrize("name", ["crash", "a_text"])
+def test_an_entry_point_that_cannot_be_loaded_is_one_line(name: str) -> None:
+    with pytest.raises(InputError, match=f"{name}.* cannot be loaded") as caught:
+        attack_named(name)
+    assert "\n" not in str(caught.value)

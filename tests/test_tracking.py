@@ -1,0 +1,390 @@
+"""Studies in a real MLflow: an SQLite database, and a server that is killed and comes back."""
+
+import math
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raymia.errors import InputError
+from raymia.outbox import Spool
+from raymia.tracking import StudyRecord, Tracker, TrialRecord, check_tracking_uri, default_tracking_uri
+from tests.support.mlflow_ui import MLflowServer, free_port, mlflow_server
+
+# mlflow 3.17 with SQLAlchemy 2.1 (November 2026).
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
+EXPERIMENT = "raymia/digits"
+STUDY = StudyRecord(
+    "study0", "mixup_alpha on digits", {"space": "mixup_alpha", "seed": 0}, {"data": "f00d"}, "seed: 0\n"
+)
+
+
+def trial(alpha: float, **changes: Any) -> TrialRecord:
+    fields: dict[str, Any] = {
+        "key": f"key{alpha}",
+        "name": f"mixup alpha={alpha}",
+        "params": {"alpha": alpha},
+        "metrics": {"attack/loss/auc": 0.5 + alpha / 10, "attack/loss/tpr_at_fpr_0.001": 0.25, "test_accuracy": 0.9},
+        "curves": {"train_loss": [(epoch, 1 / epoch) for epoch in range(1, 6)]},
+        "tags": {"device_seconds": "3"},
+        "started_at": 1e9,
+        "ended_at": 1e9 + 60,
+    }
+    return TrialRecord(**{**fields, **changes})
+
+
+class Logged:
+    """What an MLflow store holds of one study, read through MLflow's own client."""
+
+    def __init__(self, uri: str, study: StudyRecord = STUDY) -> None:
+        from mlflow import MlflowClient
+
+        self.client = MlflowClient(tracking_uri=uri)
+        self.experiment = self.client.get_experiment_by_name(EXPERIMENT)
+        runs = list(self.client.search_runs([self.experiment.experiment_id]))
+        self.parents = [run for run in runs if run.data.tags["raymia.kind"] == "study"]
+        self.trials = {run.info.run_name: run for run in runs if run.data.tags["raymia.kind"] == "trial"}
+        self.run_count = len(runs)
+
+    def points(self, run: Any) -> list[tuple[str, int, float]]:
+        names = sorted(run.data.metrics)
+        histories = [(name, self.client.get_metric_history(run.info.run_id, name)) for name in names]
+        return sorted((name, point.step, point.value) for name, history in histories for point in history)
+
+    def files(self, run: Any, folder: str | None = None) -> list[str]:
+        return sorted(item.path for item in self.client.list_artifacts(run.info.run_id, folder))
+
+
+def expected_points(record: TrialRecord) -> list[tuple[str, int, float]]:
+    finals = [(name, 0, value) for name, value in record.metrics.items()]
+    return sorted(finals + [(name, step, value) for name, points in record.curves.items() for step, value in points])
+
+
+def log(uri: str, spool: Path, *trials: TrialRecord, study: StudyRecord = STUDY, finish: bool = True) -> list[str]:
+    """One session of a study; returns its warnings."""
+    with Tracker.open(uri, EXPERIMENT, study, spool) as tracker:
+        for record in trials:
+            tracker.trial(record)
+        if finish:
+            tracker.study_finished({"worst_attack_auc": 0.53})
+    return tracker.warnings
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Creating MLflow's tables takes 3 s: once, then copied."""
+    folder = tmp_path_factory.mktemp("empty")
+    with warnings.catch_warnings():
+        # Marks do not reach fixtures of a module.
+        warnings.filterwarnings("ignore", "The ``noload`` loader strategy", DeprecationWarning)
+        assert log(default_tracking_uri(folder), folder / "spool", study=StudyRecord("empty", "empty")) == []
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def uri(tmp_path: Path, empty_database: Path) -> str:
+    """A database with MLflow's tables and none of our runs."""
+    target = tmp_path / "results" / "mlflow.db"
+    target.parent.mkdir()
+    with sqlite3.connect(empty_database) as source, sqlite3.connect(target) as copy:
+        source.backup(copy)
+        for table in ("params", "tags", "metrics", "latest_metrics", "runs", "experiment_tags", "experiments"):
+            copy.execute(f"DELETE FROM {table} WHERE 1")
+    source.close()
+    copy.close()
+    return default_tracking_uri(tmp_path / "results")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[MLflowServer]:
+    with mlflow_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+def test_a_study_is_a_parent_run_and_its_trials_are_children(uri: str, tmp_path: Path) -> None:
+    figure = tmp_path / "roc.png"
+    figure.write_bytes(b"png")
+    table = tmp_path / "frontier.csv"
+    table.write_text("setting\n")
+    first = trial(0.1, figures={"roc of attack/loss": figure})
+    with Tracker.open(uri, EXPERIMENT, STUDY, tmp_path / "spool") as tracker:
+        tracker.trial(first)
+        tracker.trial(trial(0.3, status="failed", error="diverged at epoch 3"))
+        tracker.study_finished({"worst_attack_auc": 0.53}, [table])
+    assert tracker.warnings == []
+    assert not (tmp_path / "spool").exists()
+
+    logged = Logged(uri)
+    (parent,) = logged.parents
+    assert (parent.info.run_name, parent.info.status) == (STUDY.name, "FINISHED")
+    assert parent.data.tags["raymia.key"] == "study0"
+    assert parent.data.tags["data"] == "f00d"
+    assert parent.data.params == {"space": "mixup_alpha", "seed": "0"}
+    assert parent.data.metrics == {"worst_attack_auc": 0.53}
+    assert logged.files(parent) == ["config.yaml", "frontier.csv"]
+    assert parent.info.end_time >= parent.info.start_time
+    assert (tmp_path / "results" / "mlartifacts" / parent.info.run_id / "artifacts" / "config.yaml").read_text() == (
+        STUDY.config_yaml
+    )
+
+    assert sorted(logged.trials) == ["mixup alpha=0.1", "mixup alpha=0.3"]
+    good, bad = logged.trials["mixup alpha=0.1"], logged.trials["mixup alpha=0.3"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in (good, bad)} == {parent.info.run_id}
+    assert good.data.params == {"alpha": "0.1"}
+    assert logged.points(good) == expected_points(first)
+    assert logged.files(good, "figures") == ["figures/roc of attack_loss.png"]
+    assert (good.info.status, good.info.start_time, good.info.end_time) == ("FINISHED", 10**12, 10**12 + 60_000)
+    assert (bad.info.status, bad.data.tags["raymia.error"]) == ("FAILED", "diverged at epoch 3")
+
+
+def test_a_resumed_study_reuses_its_runs_and_repeats_no_point(uri: str, tmp_path: Path) -> None:
+    assert log(uri, tmp_path / "spool", trial(0.1), trial(0.3), finish=False) == []
+    before = Logged(uri)
+    longer = trial(0.3, curves={"train_loss": [(epoch, 1 / epoch) for epoch in range(1, 9)]}, name="mixup 0.3")
+    assert log(uri, tmp_path / "spool", trial(0.1), longer, trial(0.5)) == []
+    after = Logged(uri)
+    assert after.run_count == before.run_count + 1
+    assert after.parents[0].info.run_id == before.parents[0].info.run_id
+    assert after.points(after.trials["mixup alpha=0.1"]) == expected_points(trial(0.1))
+    assert after.trials["mixup 0.3"].info.run_id == before.trials["mixup alpha=0.3"].info.run_id
+    assert after.points(after.trials["mixup 0.3"]) == expected_points(longer)
+
+
+def test_the_same_setting_in_two_studies_has_a_run_in_each(uri: str, tmp_path: Path) -> None:
+    other = StudyRecord("study1", "all on digits")
+    assert log(uri, tmp_path / "spool", trial(0.1)) == log(uri, tmp_path / "spool1", trial(0.1), study=other) == []
+    logged = Logged(uri)
+    assert len(logged.parents) == 2
+    assert logged.run_count == 4
+
+
+def test_a_trial_that_succeeds_on_its_second_try_is_one_finished_run(uri: str, tmp_path: Path) -> None:
+    failed = trial(0.1, status="failed", error="worker died", metrics={}, curves={})
+    assert log(uri, tmp_path / "spool", failed, trial(0.1)) == []
+    logged = Logged(uri)
+    (run,) = logged.trials.values()
+    assert run.info.status == "FINISHED"
+    assert "raymia.error" not in run.data.tags
+    assert logged.points(run) == expected_points(trial(0.1))
+
+
+def test_a_changed_parameter_keeps_its_first_value_and_is_told(uri: str, tmp_path: Path) -> None:
+    log(uri, tmp_path / "spool", trial(0.1))
+    told = log(uri, tmp_path / "spool", trial(0.1, params={"alpha": 0.2, "new": "x" * 7000}))
+    assert told == ["MLflow keeps 'alpha' of 'mixup alpha=0.1' at 0.1, it is now 0.2"]
+    params = Logged(uri).trials["mixup alpha=0.1"].data.params
+    assert (params["alpha"], params["new"]) == ("0.1", "x" * 6000)
+
+
+def test_more_points_parameters_and_numbers_than_one_call_takes(uri: str, tmp_path: Path) -> None:
+    big = trial(
+        0.1,
+        params={f"p{i}": i for i in range(230)},
+        tags={f"t{i}": str(i) for i in range(130)},
+        metrics={"diverged": math.nan, "endless": math.inf},
+        curves={"loss": [(step, step / 7) for step in range(2500)], "late": [(0, 1.0), (1, math.nan)]},
+    )
+    assert log(uri, tmp_path / "spool", big) == []
+    assert log(uri, tmp_path / "spool", trial(**{**vars(big), "alpha": 0.1, "tags": {"t0": "again"}})) == []
+    logged = Logged(uri)
+    (run,) = logged.trials.values()
+    assert len(run.data.params) == 230
+    assert run.data.tags["t129"] == "129"
+    assert run.data.tags["t0"] == "again"
+    points = logged.points(run)
+    assert len(points) == 2500 + 2 + 1 + 1
+    assert math.isnan(run.data.metrics["diverged"])
+    assert sum(math.isnan(value) for _, _, value in points) == 2
+
+
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "KILLED"), (ValueError, "FAILED")])
+def test_a_study_that_ends_early_says_so_and_runs_again_later(
+    uri: str, tmp_path: Path, error: type[BaseException], status: str
+) -> None:
+    def interrupted() -> None:
+        with Tracker.open(uri, EXPERIMENT, STUDY, tmp_path / "spool") as tracker:
+            tracker.trial(trial(0.1))
+            while Spool(tmp_path / "spool").read():
+                time.sleep(0.05)
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
+    assert Logged(uri).parents[0].info.status == status
+    log(uri, tmp_path / "spool", finish=False)
+    assert Logged(uri).parents[0].info.status == "RUNNING"
+
+
+def test_a_missing_figure_is_told_and_stops_nothing(uri: str, tmp_path: Path) -> None:
+    told = log(uri, tmp_path / "spool", trial(0.1, figures={"roc": tmp_path / "gone.png"}))
+    assert told == [f"{tmp_path / 'gone.png'} is gone: not logged to MLflow"]
+    assert Logged(uri).trials["mixup alpha=0.1"].info.status == "FINISHED"
+
+
+def test_a_record_that_mlflow_refuses_is_kept_and_stops_no_other(uri: str, tmp_path: Path) -> None:
+    bad = trial(0.1, metrics={"no*such*name": 1.0})
+    (warning,) = log(uri, tmp_path / "spool", bad, trial(0.3))
+    assert "1 record kept in" in warning
+    assert "no*such*name" in warning
+    logged = Logged(uri)
+    assert logged.points(logged.trials["mixup alpha=0.3"]) == expected_points(trial(0.3))
+    assert logged.parents[0].info.status == "FINISHED"
+    assert [line["entry"]["key"] for line in Spool(tmp_path / "spool").read()] == ["key0.1"]
+
+
+def test_a_deleted_experiment_is_told_and_nothing_is_lost(uri: str, tmp_path: Path) -> None:
+    log(uri, tmp_path / "spool")
+    logged = Logged(uri)
+    logged.client.delete_experiment(logged.experiment.experiment_id)
+    (warning,) = log(uri, tmp_path / "spool", trial(0.1))
+    assert f"experiment '{EXPERIMENT}' is deleted: restore it there): 2 records kept" in warning
+    logged.client.restore_experiment(logged.experiment.experiment_id)
+    assert log(uri, tmp_path / "spool") == []
+    assert list(Logged(uri).trials) == ["mixup alpha=0.1"]
+
+
+def test_a_name_is_a_metric_or_a_curve() -> None:
+    with pytest.raises(ValueError, match="test_accuracy"):
+        trial(0.1, curves={"test_accuracy": [(1, 0.5)]})
+
+
+def test_a_killed_server_loses_nothing_and_gets_nothing_twice(server: MLflowServer, tmp_path: Path) -> None:
+    study = StudyRecord("killed", "a study through an outage")
+    spool = tmp_path / "spool"
+    records = [trial(alpha / 10) for alpha in range(1, 7)]
+    with Tracker.open(server.uri, EXPERIMENT, study, spool) as tracker:
+        for record in records[:2]:
+            tracker.trial(record)
+        while len(Spool(spool).read()) == 2:
+            time.sleep(0.01)
+        server.kill()  # in the middle of the second trial, or after it
+        for record in records[2:4]:
+            tracker.trial(record)
+    (warning,) = tracker.warnings
+    assert "kept in" in warning
+    assert "\n" not in warning
+
+    server.start()
+    assert log(server.uri, spool, *records[2:], study=study) == []
+    assert not spool.exists()
+    logged = Logged(server.uri)
+    assert sorted(logged.trials) == [record.name for record in records]
+    assert logged.run_count == 7
+    for record in records:
+        run = logged.trials[record.name]
+        assert logged.points(run) == expected_points(record)
+        assert run.info.status == "FINISHED"
+    assert logged.parents[0].info.status == "FINISHED"
+    assert logged.files(logged.parents[0]) == ["config.yaml"]
+
+
+def test_a_server_that_swallows_requests_does_not_hold_the_study(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://user:secret@127.0.0.1:{silent.getsockname()[1]}"
+        tracker = Tracker.open(address, EXPERIMENT, STUDY, tmp_path / "spool")
+        tracker.trial(trial(0.1))
+        began = time.monotonic()
+        tracker.close(patience=1)
+        assert time.monotonic() - began < 20
+    (warning,) = tracker.warnings
+    assert "1 record kept in" in warning
+    assert "secret" not in warning
+
+
+def test_nothing_is_printed_and_nothing_is_imported_or_left_behind(tmp_path: Path) -> None:
+    program = """
+import sys
+from pathlib import Path
+from raymia.tracking import *
+assert "mlflow" not in sys.modules
+here = Path(sys.argv[1])
+dead = "http://127.0.0.1:9"
+for uri in (default_tracking_uri(here / "with space"), dead):
+    with Tracker.open(uri, "e", StudyRecord("k", "s"), here / "spool") as tracker:
+        tracker.trial(TrialRecord("t", "t", metrics={"a": 1.0}))
+        tracker.study_finished({})
+    assert bool(tracker.warnings) == (uri == dead), tracker.warnings
+"""
+    (tmp_path / "cwd").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        capture_output=True,
+        cwd=tmp_path / "cwd",
+        check=False,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list((tmp_path / "cwd").iterdir()) == []
+    assert (tmp_path / "with space" / "mlartifacts").is_dir()
+
+
+def test_a_relative_database_stays_where_it_was_named(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tracker = Tracker.open("sqlite:///results/mlflow.db", EXPERIMENT, STUDY, tmp_path / "spool")
+    monkeypatch.chdir("/")
+    tracker.trial(trial(0.1))
+    tracker.close()
+    assert list(Logged(uri).trials) == ["mixup alpha=0.1"]
+
+
+def test_the_default_address_is_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert default_tracking_uri(Path("results")) == f"sqlite:///{tmp_path}/results/mlflow.db"
+    check_tracking_uri(default_tracking_uri(Path("results")), nodes=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "nodes", "remedy"),
+    [
+        ("file:///tmp/mlruns", 1, "sqlite:///PATH.db"),
+        ("./mlruns", 1, "sqlite:///PATH.db"),
+        ("", 1, "sqlite:///PATH.db"),
+        ("sqlite://", 1, "sqlite:///PATH.db"),
+        ("sqlite:///", 1, "sqlite:///PATH.db"),
+        ("postgresql://me:secret@host/db", 1, "MLflow server"),
+        ("sqlite:///results/mlflow.db", 2, "--tracking-uri http://HOST:5000"),
+        ("http://", 1, "http://HOST:PORT"),
+        ("sqlite:////tmp/100%/mlflow.db", 1, "rename it"),
+        ("sqlite:///{tmp}", 1, "is a folder"),
+        ("sqlite:///{tmp}/text", 1, "not an SQLite database"),
+        ("sqlite:///{tmp}/text/mlflow.db", 1, "cannot be written"),
+    ],
+)
+def test_an_address_that_cannot_work_is_refused_with_the_remedy(
+    address: str, nodes: int, remedy: str, tmp_path: Path
+) -> None:
+    (tmp_path / "text").write_text("not a database, just text")
+    with pytest.raises(InputError) as caught:
+        check_tracking_uri(address.format(tmp=tmp_path), nodes)
+    message = str(caught.value)
+    assert message.startswith("--tracking-uri: ")
+    assert remedy in message
+    assert "\n" not in message
+    assert "secret" not in message
+
+
+def test_a_server_is_asked_before_anything_trains(server: MLflowServer) -> None:
+    check_tracking_uri(server.uri, nodes=3)
+    for address in (f"http://127.0.0.1:{free_port()}", f"{server.uri}/no/such/prefix"):
+        with pytest.raises(InputError, match=r"does not answer as an MLflow server: start one \(deploy/README.md\)"):
+            check_tracking_uri(address, nodes=1)
+
+
+def test_a_server_that_does_not_know_its_name_is_told_apart(
+    server: MLflowServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *rest, **more: real("127.0.0.1", *rest, **more))
+    with pytest.raises(InputError, match=f"--allowed-hosts mlflow.example:{server.port}"):
+        check_tracking_uri(f"http://mlflow.example:{server.port}", nodes=1)
