@@ -24,14 +24,14 @@ class _Section(BaseModel):
 
 
 class DataConfig(_Section):
-    """dataset: `digits`, `cifar10`, `cifar100`, a Parquet path or a class-per-folder path. limit: first records only."""
+    """dataset: `digits`, `cifar10`, `cifar100`, a Parquet path or an image folder's path. limit: first records only."""
 
     dataset: str = "digits"
     limit: Count | None = None
 
 
 class PlanConfig(_Section):
-    """part_size: records in each of the plan's equal parts (None: as many as there are). targets: target models a setting."""
+    """part_size: records in each of the plan's equal parts (None: all there are). targets: target models a setting."""
 
     kind: Literal["quad"] = "quad"
     part_size: Count | None = None

@@ -10,7 +10,7 @@ import numpy as np
 def canonical(value: Any) -> str:
     """JSON with sorted keys and shortest exact floats: equal values, equal text.
 
-    Tuples are lists; an integral float stays a float (1.0 is not 1). Raises TypeError for anything JSON has no form for.
+    Tuples are lists; an integral float stays a float (1.0 is not 1). Raises TypeError for what JSON has no form for.
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from raymia.config import configs_folder, find_yaml, read_yaml
 from raymia.defenses import build_defense, defense_named
 from raymia.errors import InputError
+from raymia.models import source_digest
 from raymia.recipes.ground import describe, hyperparameters, trained_names
 from raymia.seeds import generator
 from raymia.training.defense import Composed, Stage
@@ -60,8 +61,8 @@ class Branch:
     def grid(self) -> Iterator["Setting"]:
         """Every combination of the choices. Raises InputError for a range."""
         names, domains = [], []
-        for defense, hyperparameters in self.defenses.items():
-            for name, domain in hyperparameters.items():
+        for defense, given in self.defenses.items():
+            for name, domain in given.items():
                 if isinstance(domain, Range):
                     raise InputError(
                         f"{defense}.{name}: a grid needs a list of values, not a range; "
@@ -75,8 +76,8 @@ class Branch:
     def setting(self, values: Mapping[tuple[str, str], Any]) -> "Setting":
         """The setting with these values, by (defense, hyperparameter)."""
         parts = [
-            build_defense(defense, {name: values[defense, name] for name in hyperparameters})
-            for defense, hyperparameters in self.defenses.items()
+            build_defense(defense, {name: values[defense, name] for name in given})
+            for defense, given in self.defenses.items()
         ]
         return Setting(Composed(tuple(parts)))
 
@@ -130,12 +131,17 @@ class Space:
             settings += [self._random_setting(rng) for _ in range(self.search.samples)]
         return list(dict.fromkeys(settings))
 
+    @property
+    def needs_reserve(self) -> bool:
+        """Whether some defense of the space wants records of its own: then the plan has them for every setting."""
+        return any(defense_named(name).needs_reserve for branch in self.branches for name in branch.defenses)
+
     def _random_setting(self, rng: np.random.Generator) -> Setting:
         branches = [branch for branch in self.branches if "none" not in branch.defenses]
         branch = branches[rng.integers(len(branches))]
         values = {}
-        for defense, hyperparameters in branch.defenses.items():
-            for name, domain in hyperparameters.items():
+        for defense, given in branch.defenses.items():
+            for name, domain in given.items():
                 draw = rng.random()
                 values[defense, name] = (
                     domain.at(draw) if isinstance(domain, Range) else domain[int(draw * len(domain))]
@@ -176,6 +182,26 @@ def _select_choices(branch: Branch) -> Iterator[dict[tuple[str, str], Any]]:
 def load_space(name: str) -> Space:
     """A space by its name in `tune_configs/` or its YAML path. Raises InputError that names the key and the remedy."""
     return parse_space(read_yaml(path := find_yaml(name, configs_folder(), "space")), path)
+
+
+def custom_space(function: str) -> Space:
+    """The space of a user's own training, beside the undefended model."""
+    branch = Branch({"custom": {"function": (function,)}})
+    _check_values(branch)
+    source_digest("train", function)
+    return Space("custom", f"training by {function}", Search(), (branch,))
+
+
+def with_search(space: Space, method: str | None, samples: int | None) -> Space:
+    """The space searched in another way; None leaves the space's own."""
+    changes = {"method": method, "samples": samples}
+    content = space.search.model_dump() | {name: value for name, value in changes.items() if value is not None}
+    changed = Space(space.name, space.description, Search.model_validate(content), space.branches)
+    if changed.search.method != "grid" and all("none" in branch.defenses for branch in space.branches):
+        raise InputError(f"--search {changed.search.method}: the space {space.name} has no defense to search over")
+    if changed.search.method == "grid":
+        changed.settings(0)
+    return changed
 
 
 def list_spaces() -> list[Space]:
@@ -244,7 +270,7 @@ def _check_values(branch: Branch) -> None:
         for name, domain in given.items()
     }
     branch.setting(first)
-    for (defense, name), _ in first.items():
+    for defense, name in first:
         domain = branch.defenses[defense][name]
         for value in (domain.low, domain.high) if isinstance(domain, Range) else domain:
             branch.setting({**first, (defense, name): value})

@@ -15,6 +15,7 @@ from pyarrow import fs
 from raymia.errors import RaymiaError
 
 _MAGIC = b"raymia-artifact-1 "
+_HEADER_BYTES = 1 << 20
 
 
 class MissingError(RaymiaError):
@@ -75,6 +76,19 @@ class Store:
         if self.fresh is not None and header["fresh"] != self.fresh:
             raise MissingError(f"artifact {name} is older than this fresh run")
         return payload, header["meta"]
+
+    def meta(self, name: str) -> dict[str, Any]:
+        """The meta alone, without reading the payload or checking it. Raises MissingError or DamagedError."""
+        try:
+            with self._located[0].open_input_file(self._path(name)) as stream:
+                line = stream.read(_HEADER_BYTES).partition(b"\n")[0]
+        except FileNotFoundError:
+            raise MissingError(f"no artifact {name}") from None
+        header = _header(line)
+        if header is None:
+            raise DamagedError(f"artifact {name} is damaged")
+        meta: dict[str, Any] = header["meta"]
+        return meta
 
     def delete(self, name: str) -> None:
         """Remove an artifact; one that is not there is fine."""

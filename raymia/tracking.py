@@ -7,8 +7,6 @@ Records pass through an outbox, so neither an outage of the server nor a killed 
 their content key and points that are there are not logged again, so nothing arrives twice either.
 """
 
-import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -19,19 +17,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
+from raymia import tracking_records as records
 from raymia.errors import InputError
 from raymia.outbox import Entry, Outbox
-from raymia.tracking_records import (
-    ERROR_TAG,
-    StudyRecord,
-    TrialRecord,
-    batches,
-    comparable,
-    floats,
-    milliseconds,
-    texts,
-    trial_entry,
-)
+from raymia.tracking_records import ERROR_TAG, StudyRecord, TrialRecord
 from raymia.tracking_uri import absolute, check_address, database_path, default_tracking_uri, is_local, redacted
 
 if TYPE_CHECKING:
@@ -95,12 +84,12 @@ class Tracker:
 
     def trial(self, record: TrialRecord) -> None:
         """Logs a finished or failed trial; a trial with the same key and the same content is logged once."""
-        self._put("trial", trial_entry(record))
+        self._put("trial", records.trial_entry(record))
 
     def study_finished(self, metrics: Mapping[str, float], artifacts: Sequence[Path] = ()) -> None:
         """Logs the study's own numbers and files, and marks the parent run as finished."""
         files = [str(path.absolute()) for path in artifacts]
-        self._put("finished", {"metrics": floats(metrics), "artifacts": files})
+        self._put("finished", {"metrics": records.floats(metrics), "artifacts": files})
 
     def close(self, patience: float | None = None) -> None:
         """Sends what is left, giving up after `patience` seconds without progress. Never raises for MLflow's sake."""
@@ -177,19 +166,18 @@ class _Store:
         if runs:
             return str(runs[0].info.run_id)
         tags = {**self._study.tags, KEY_TAG: self._study.key, KIND_TAG: "study"}
-        start = milliseconds(opened_at)
+        start = records.milliseconds(opened_at)
         run = self._client.create_run(self._experiment_id, start, tags, self._study.name)
         return str(run.info.run_id)
 
     def _start_study(self, entry: Entry) -> None:
         self._client.update_run(self._parent_id, status="RUNNING", name=self._study.name)
-        fields = {"params": texts(self._study.params), "tags": dict(self._study.tags), "time": entry["time"]}
+        fields = {"params": records.texts(self._study.params), "tags": dict(self._study.tags), "time": entry["time"]}
         self._log(self._client.get_run(self._parent_id), fields)
         self._client.log_text(self._parent_id, self._study.config_yaml, "config.yaml")
 
     def _log_trial(self, entry: Entry) -> None:
-        content = json.dumps({name: value for name, value in entry.items() if name != "time"}, sort_keys=True)
-        digest = hashlib.sha256(content.encode()).hexdigest()
+        digest = records.content_digest(entry)
         run = self._trial_run(entry)
         if run.data.tags.get(LOGGED_TAG) == digest:
             return
@@ -209,7 +197,7 @@ class _Store:
             return found
         return self._client.create_run(
             self._experiment_id,
-            start_time=milliseconds(entry["started_at"] or entry["time"]),
+            start_time=records.milliseconds(entry["started_at"] or entry["time"]),
             tags={PARENT_TAG: self._parent_id, KEY_TAG: entry["key"], KIND_TAG: "trial"},
             run_name=entry["name"],
         )
@@ -236,13 +224,13 @@ class _Store:
             self._warn(f"MLflow keeps '{name}' of '{run.info.run_name}' at {there[name]}, it is now {params[name]}")
         new = [Param(name, value) for name, value in params.items() if name not in there]
         tags = [RunTag(name, value) for name, value in fields.get("tags", {}).items()]
-        for new_params in batches(new, PARAMS_PER_BATCH):
+        for new_params in records.batches(new, PARAMS_PER_BATCH):
             self._client.log_batch(run_id, params=new_params)
-        for some_tags in batches(tags, PARAMS_PER_BATCH):
+        for some_tags in records.batches(tags, PARAMS_PER_BATCH):
             self._client.log_batch(run_id, tags=some_tags)
-        stamp = milliseconds(fields["time"])
+        stamp = records.milliseconds(fields["time"])
         points = [Metric(name, value, stamp, step) for name, step, value in self._new_points(run, fields)]
-        for new_points in batches(points, POINTS_PER_BATCH):
+        for new_points in records.batches(points, POINTS_PER_BATCH):
             self._client.log_batch(run_id, metrics=new_points)
 
     def _new_points(self, run: "Run", fields: Entry) -> Iterator[tuple[str, int, float]]:
@@ -251,9 +239,9 @@ class _Store:
             there = set()
             if name in run.data.metrics:
                 history = self._client.get_metric_history(run.info.run_id, name)
-                there = {(point.step, comparable(point.value)) for point in history}
+                there = {(point.step, records.comparable(point.value)) for point in history}
             for step, value in points:
-                if (step, comparable(value)) not in there:
+                if (step, records.comparable(value)) not in there:
                     yield name, step, value
 
     def _log_files(self, run_id: str, files: Mapping[str, str], folder: str | None = None) -> None:
@@ -269,7 +257,7 @@ class _Store:
                 self._client.log_artifact(run_id, str(named), folder)
 
     def _end(self, run_id: str, status: str, at: float) -> None:
-        self._client.set_terminated(run_id, status, end_time=milliseconds(at))
+        self._client.set_terminated(run_id, status, end_time=records.milliseconds(at))
 
 
 def _client(uri: str) -> "MlflowClient":
@@ -286,7 +274,7 @@ def _client(uri: str) -> "MlflowClient":
 
 
 def _create_database(path: Path) -> None:
-    """Makes MLflow's tables beside `path` and moves them there: MLflow cannot finish what a kill left half made."""
+    """Makes MLflow's tables beside `path`, then moves them there: MLflow refuses tables whose making was cut short."""
     if path.exists() and path.stat().st_size > 0:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -304,10 +292,9 @@ def _check_server(uri: str) -> None:
         _client(uri).search_experiments(max_results=1)
     except Exception as error:
         status = error.get_http_status_code() if hasattr(error, "get_http_status_code") else None
-        host = urlsplit(address).netloc
         remedies: dict[int | None, str] = {
             401: "refuses these credentials: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
-            403: f"refuses the request: start it with --allowed-hosts {host}, or give this user access",
+            403: f"refuses it: start it with --allowed-hosts {urlsplit(address).netloc} or give the user access",
         }
         otherwise = "does not answer as an MLflow server: start one (deploy/README.md) or correct the address"
         raise InputError(f"--tracking-uri: {address} {remedies.get(status, otherwise)}") from error

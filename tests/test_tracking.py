@@ -1,6 +1,8 @@
 """Studies in a real MLflow: an SQLite database, and a server that is killed and comes back."""
 
+import contextlib
 import math
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -94,12 +96,11 @@ def uri(tmp_path: Path, empty_database: Path) -> str:
     """A database with MLflow's tables and none of our runs."""
     target = tmp_path / "results" / "mlflow.db"
     target.parent.mkdir()
-    with sqlite3.connect(empty_database) as source, sqlite3.connect(target) as copy:
-        source.backup(copy)
+    shutil.copy(empty_database, target)
+    with contextlib.closing(sqlite3.connect(target)) as copy:
         for table in ("params", "tags", "metrics", "latest_metrics", "runs", "experiment_tags", "experiments"):
-            copy.execute(f"DELETE FROM {table} WHERE 1")
-    source.close()
-    copy.close()
+            copy.execute(f"DELETE FROM {table}")
+        copy.commit()
     return default_tracking_uri(tmp_path / "results")
 
 
@@ -251,6 +252,23 @@ def test_a_deleted_experiment_is_told_and_nothing_is_lost(uri: str, tmp_path: Pa
     assert list(Logged(uri).trials) == ["mixup alpha=0.1"]
 
 
+def test_a_database_of_an_older_mlflow_is_told_and_nothing_is_lost(uri: str, tmp_path: Path) -> None:
+    def set_version(version: str) -> str:
+        with contextlib.closing(sqlite3.connect(tmp_path / "results" / "mlflow.db")) as database:
+            (before,) = database.execute("SELECT version_num FROM alembic_version").fetchone()
+            database.execute("UPDATE alembic_version SET version_num = ?", (version,))
+            database.commit()
+        return str(before)
+
+    newest = set_version("75868b020152")
+    (warning,) = log(uri, tmp_path / "spool", trial(0.1))
+    assert "'mlflow db upgrade <database_uri>'" in warning
+    assert "2 records kept in" in warning
+    set_version(newest)
+    assert log(uri, tmp_path / "spool") == []
+    assert list(Logged(uri).trials) == ["mixup alpha=0.1"]
+
+
 def test_a_name_is_a_metric_or_a_curve() -> None:
     with pytest.raises(ValueError, match="test_accuracy"):
         trial(0.1, curves={"test_accuracy": [(1, 0.5)]})
@@ -299,8 +317,7 @@ def test_a_server_that_swallows_requests_does_not_hold_the_study(tmp_path: Path)
     assert "secret" not in warning
 
 
-def test_nothing_is_printed_and_nothing_is_imported_or_left_behind(tmp_path: Path) -> None:
-    program = """
+PROGRAM = """
 import sys
 from pathlib import Path
 from raymia.tracking import *
@@ -313,17 +330,29 @@ for uri in (default_tracking_uri(here / "with space"), dead):
         tracker.study_finished({})
     assert bool(tracker.warnings) == (uri == dead), tracker.warnings
 """
+
+
+def test_a_new_database_survives_a_kill_and_nothing_is_printed(tmp_path: Path) -> None:
     (tmp_path / "cwd").mkdir()
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)],
-        capture_output=True,
-        cwd=tmp_path / "cwd",
-        check=False,
-        text=True,
-    )
+    results = tmp_path / "with space"
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
+    with subprocess.Popen(command, cwd=tmp_path / "cwd") as killed:
+        while not any(file.stat().st_size for file in results.glob(".mlflow-*/mlflow.db")):
+            assert killed.poll() is None
+            time.sleep(0.01)
+        killed.kill()
+    assert not (results / "mlflow.db").exists()
+    assert len(Spool(tmp_path / "spool").read()) == 2
+
+    done = subprocess.run(command, capture_output=True, cwd=tmp_path / "cwd", check=False, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert list((tmp_path / "cwd").iterdir()) == []
-    assert (tmp_path / "with space" / "mlartifacts").is_dir()
+    assert (results / "mlartifacts").is_dir()
+    with contextlib.closing(sqlite3.connect(results / "mlflow.db")) as database:
+        assert database.execute("SELECT name, status FROM runs ORDER BY name").fetchall() == [
+            ("s", "FINISHED"),
+            ("t", "FINISHED"),
+        ]
 
 
 def test_a_relative_database_stays_where_it_was_named(
@@ -335,43 +364,6 @@ def test_a_relative_database_stays_where_it_was_named(
     tracker.trial(trial(0.1))
     tracker.close()
     assert list(Logged(uri).trials) == ["mixup alpha=0.1"]
-
-
-def test_the_default_address_is_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert default_tracking_uri(Path("results")) == f"sqlite:///{tmp_path}/results/mlflow.db"
-    check_tracking_uri(default_tracking_uri(Path("results")), nodes=1)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("address", "nodes", "remedy"),
-    [
-        ("file:///tmp/mlruns", 1, "sqlite:///PATH.db"),
-        ("./mlruns", 1, "sqlite:///PATH.db"),
-        ("", 1, "sqlite:///PATH.db"),
-        ("sqlite://", 1, "sqlite:///PATH.db"),
-        ("sqlite:///", 1, "sqlite:///PATH.db"),
-        ("postgresql://me:secret@host/db", 1, "MLflow server"),
-        ("sqlite:///results/mlflow.db", 2, "--tracking-uri http://HOST:5000"),
-        ("http://", 1, "http://HOST:PORT"),
-        ("sqlite:////tmp/100%/mlflow.db", 1, "rename it"),
-        ("sqlite:///{tmp}", 1, "is a folder"),
-        ("sqlite:///{tmp}/text", 1, "not an SQLite database"),
-        ("sqlite:///{tmp}/text/mlflow.db", 1, "cannot be written"),
-    ],
-)
-def test_an_address_that_cannot_work_is_refused_with_the_remedy(
-    address: str, nodes: int, remedy: str, tmp_path: Path
-) -> None:
-    (tmp_path / "text").write_text("not a database, just text")
-    with pytest.raises(InputError) as caught:
-        check_tracking_uri(address.format(tmp=tmp_path), nodes)
-    message = str(caught.value)
-    assert message.startswith("--tracking-uri: ")
-    assert remedy in message
-    assert "\n" not in message
-    assert "secret" not in message
 
 
 def test_a_server_is_asked_before_anything_trains(server: MLflowServer) -> None:

@@ -18,7 +18,8 @@ from raymia.defenses.relaxloss import RelaxLoss
 from raymia.errors import InputError
 from raymia.training.defense import Defense
 
-__all__ = ["CustomTraining", 
+__all__ = [
+    "CustomTraining",
     "Dropout",
     "EarlyStopping",
     "LabelSmoothing",
@@ -29,7 +30,15 @@ __all__ = ["CustomTraining",
     "defense_named",
 ]
 
-_BUILT_IN: tuple[type[Defense], ...] = (Undefended, Mixup, LabelSmoothing, EarlyStopping, RelaxLoss, Dropout, CustomTraining)
+_BUILT_IN: tuple[type[Defense], ...] = (
+    Undefended,
+    Mixup,
+    LabelSmoothing,
+    EarlyStopping,
+    RelaxLoss,
+    Dropout,
+    CustomTraining,
+)
 
 
 def defense_named(name: str) -> type[Defense]:

@@ -77,7 +77,7 @@ def _connect(address: str | None, engine: EngineConfig) -> None:
         reason = " ".join(str(error).split())[:300]
         if address:
             raise InputError(
-                f"--address {address}: no Ray cluster answers ({reason}); check the address, RAY_AUTH_MODE and the token"
+                f"--address {address}: no Ray cluster answers ({reason}); check the address and RAY_AUTH_MODE's token"
             ) from None
         raise RunError(f"Ray did not start: {reason}") from None
 

@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,18 +36,24 @@ def _map_over_cluster(decode: Decode, chunks: Sequence[Any]) -> Iterator[pa.Tabl
     rows = ray.data.from_items([{"chunk": pickle.dumps(chunk)} for chunk in chunks], override_num_blocks=len(chunks))
     rows.context.execution_options.preserve_order = True
     rows.context.enable_progress_bars = False
-    decoded = rows.map_batches(decode_block, batch_size=None, batch_format="pyarrow", num_cpus=1, max_retries=RETRIES)
+    with warnings.catch_warnings():
+        # Ray 2.60 has no other way to bound the retries of one stage, and this one works up to 2.63.
+        warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+        decoded = rows.map_batches(
+            decode_block, batch_size=None, batch_format="pyarrow", num_cpus=1, max_retries=RETRIES
+        )
     with _quiet_ray_data():
         try:
             yield from decoded.iter_batches(batch_size=None, batch_format="pyarrow")
         except RayError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise RunError(f"a worker failed while it read the data set: {reason}") from error
+            cause = getattr(error, "cause", None) or error
+            reason = (str(cause).splitlines() or ["no reason given"])[0]  # Ray adds lines of advice
+            raise RunError(f"a worker failed while it read the data set: {type(cause).__name__}: {reason}") from error
 
 
 @contextmanager
 def _quiet_ray_data() -> Iterator[None]:
-    """Keep Ray Data's plans, advice and tracebacks off the console; its settings silence only some. Errors are raised."""
+    """Keep Ray Data's plans, advice and tracebacks off the console (no setting does); errors are raised."""
     logger = logging.getLogger("ray.data")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -16,6 +16,7 @@ import torch
 from raymia.engine.cluster import HEAD_SLIVER
 from raymia.errors import DivergedError, InputError
 from raymia.recipes.recipe import Bench, Recipe, ready
+from raymia.recipes.result import ResultRecipe
 from raymia.records.dataset import Records
 from raymia.store import Inspection, Store
 
@@ -52,7 +53,27 @@ class Workshop:
         self._store = store
         self._inspection = Inspection()
         self._tally = Tally(damaged=self._inspection.damaged)
+        self._orders: dict[int, ResultRecipe] = {}
+        self._failures: dict[int, list[Failure]] = {}
         self._building: dict[str, asyncio.Future[Failure | None]] = {}
+
+    async def order(self, number: int, recipe: ResultRecipe) -> None:
+        """Take down a setting's recipe, to be made when its trial starts."""
+        self._orders[number] = recipe
+
+    async def fulfil(self, number: int) -> tuple[float, float] | Failure:
+        """Make an ordered setting; its objectives, or why not."""
+        failure = await self.make(self._orders[number])
+        if failure is not None:
+            self._failures.setdefault(number, []).append(failure)
+            return failure
+        self._failures.pop(number, None)
+        measured = await asyncio.to_thread(self._orders[number].open, self._store)
+        return measured.objectives
+
+    async def failures(self) -> dict[int, list[Failure]]:
+        """Every failed try of the settings that failed, by number."""
+        return self._failures
 
     async def make(self, recipe: Recipe) -> Failure | None:
         """Build a recipe and all it needs; None, or why not. A failed one may be asked for again."""
@@ -94,6 +115,8 @@ class Workshop:
             scheduling_strategy="DEFAULT",
             name=recipe.label,
         )
+        if recipe.kind == "models":
+            self._tally.running[recipe.label] = (0, 1)
         try:
             message: Failure | None = await options.remote(recipe, self._records, self._store, [me])
         except Exception as error:
@@ -104,8 +127,9 @@ class Workshop:
         return message
 
     async def progress(self, label: str, done: int, total: int) -> None:
-        """A model in training says how far it is."""
-        self._tally.running[label] = (done, total)
+        """A model in training says how far it is. Late words of one that has ended are ignored."""
+        if label in self._tally.running:
+            self._tally.running[label] = (done, total)
 
     async def tally(self) -> Tally:
         """What has been done so far."""

@@ -98,6 +98,8 @@ def frontier_places(results: Sequence[SettingResult], rng: np.random.Generator) 
     p is paired: each resample takes the same seeds for all settings, and `worst` picks its attack anew in each.
     """
     attacks = all_attacks(results)
+    if not attacks:
+        return {}
     seeds = all_seeds(results)
     times_RK = seed_draws(len(seeds), rng)
     accuracy_SK = np.stack([by_seed(one.test_accuracies(), seeds) for one in results])
@@ -106,7 +108,9 @@ def frontier_places(results: Sequence[SettingResult], rng: np.random.Generator) 
         auc_SK = np.stack([by_seed(one.aucs(attack), seeds) for one in results])
         objectives_SKD = without_single_seeds(np.stack([accuracy_SK, auc_SK], axis=2))
         means_by_attack[attack] = np.stack([resampled_means(objectives_SKD[:, :, d], times_RK) for d in (0, 1)], axis=2)
-    means_by_attack[WORST] = np.fmax.reduce(list(means_by_attack.values()))
+    accuracy_RS = resampled_means(without_single_seeds(accuracy_SK[:, :, None])[:, :, 0], times_RK)
+    worst_RS = np.fmax.reduce([means_RSD[:, :, 1] for means_RSD in means_by_attack.values()])
+    means_by_attack[WORST] = np.stack([accuracy_RS, worst_RS], axis=2)
     places = {}
     for attack, means_RSD in means_by_attack.items():
         shares = share_on_frontier(means_RSD, MAXIMIZE)

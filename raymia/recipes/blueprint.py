@@ -9,7 +9,6 @@ import numpy as np
 from raymia.attacks import Attack, attack_named
 from raymia.defenses import CustomTraining
 from raymia.models import source_digest
-from raymia.records.plan import MembershipPlan, Positions, Role, quad_plan
 from raymia.recipes.custom import CustomModelRecipe
 from raymia.recipes.ground import Ground, trained_names
 from raymia.recipes.model import ModelRecipe
@@ -17,6 +16,7 @@ from raymia.recipes.recipe import Recipe, walk
 from raymia.recipes.result import ResultRecipe
 from raymia.recipes.scores import ScoresRecipe
 from raymia.recipes.signals import AnsweringRecipe, SignalsRecipe
+from raymia.records.plan import MembershipPlan, Positions, Role, quad_plan
 from raymia.space import Setting
 
 
@@ -69,7 +69,7 @@ class Blueprint:
         return SignalsRecipe(model, setting.defense.select(epochs), answered)
 
     def _kept(self, setting: Setting) -> frozenset[int]:
-        # A defense that selects an epoch shares its training with the same setting at other stops: all are kept at once.
+        # A defense that selects an epoch shares its training with the setting's other stops: all are kept at once.
         own = frozenset({setting.defense.select(self.ground.config.training.epochs)})
         return own | self.stops.get(trained_names(setting.defense), frozenset())
 

@@ -77,7 +77,9 @@ class CustomModelRecipe:
         torch.manual_seed(seed)
         model = function(bench.records.inputs[self.positions], bench.records.labels[self.positions], seed)
         if not isinstance(model, nn.Module):
-            raise InputError(f"train: {self.function} returned {type(model).__name__}, it must return a torch.nn.Module")
+            raise InputError(
+                f"train: {self.function} returned {type(model).__name__}, it must return a torch.nn.Module"
+            )
         trained = TrainedModel(model.to(bench.device).eval(), self.defense, bench.device)
         logits_NC = trained.logits(bench.records.inputs)
         if logits_NC.shape != (len(bench.records), self.ground.classes):

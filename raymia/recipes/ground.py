@@ -8,7 +8,6 @@ from raymia.config import StudyConfig
 from raymia.training.defense import Composed, Defense, Stage
 from raymia.versions import VERSIONS
 
-
 TRAINED = frozenset({Stage.DATA, Stage.TRAIN})
 
 

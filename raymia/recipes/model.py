@@ -14,7 +14,7 @@ from torch import nn
 
 from raymia.config import OptionValue
 from raymia.keys import array_digest, content_key
-from raymia.models import build_model
+from raymia.models import Classifier, build_model
 from raymia.recipes.ground import TRAINED, Ground, defense_content, describe
 from raymia.recipes.recipe import Bench, Recipe
 from raymia.seeds import derive_seed
@@ -123,7 +123,7 @@ class ModelRecipe:
         inputs = {name: recipe.open(bench) for name, recipe in self._parts.items()}  # type: ignore[attr-defined]
         return self.defense.training_set(self._context, inputs, rows)
 
-    def _untrained(self) -> nn.Module:
+    def _untrained(self) -> Classifier:
         options: dict[str, OptionValue | tuple[OptionValue, ...]] = self.ground.config.model.options
         return build_model(self.ground.config.model.name, self.ground.input_shape, self.ground.classes, options)
 

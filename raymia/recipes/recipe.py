@@ -5,7 +5,7 @@ Nothing here knows Ray: `make` builds a graph in this process; the engine builds
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -67,8 +67,9 @@ class Recipe(Protocol):
 
 
 def ready(recipe: Recipe, store: Store, inspection: Inspection) -> bool:
-    """Whether all of a recipe's artifacts are there and undamaged."""
-    return all([inspection.intact(store, name) for name in recipe.artifacts])
+    """Whether all of a recipe's artifacts are there and undamaged; the inspection notes every damaged one."""
+    intact = [inspection.intact(store, name) for name in recipe.artifacts]
+    return all(intact)
 
 
 def walk(recipes: Sequence[Recipe], seen: set[str] | None = None) -> Iterator[Recipe]:
@@ -86,8 +87,3 @@ def make(recipe: Recipe, bench: Bench) -> None:
     for step in walk([recipe]):
         if not ready(step, bench.store, Inspection()):
             step.build(bench)
-
-
-def seconds(meta: dict[str, Any]) -> float:
-    """Wall seconds an artifact took to make, times its workers."""
-    return float(meta.get("seconds", 0.0))

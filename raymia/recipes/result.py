@@ -30,6 +30,12 @@ class Measured:
     pooled: Mapping[str, AttackMetrics]
     train_loss: tuple[float, ...]
 
+    @property
+    def objectives(self) -> tuple[float, float]:
+        """What a search looks at: mean test accuracy (to raise) and the worst attack's mean AUC (to lower)."""
+        accuracies = [seed.utility.test_accuracy for seed in self.seeds]
+        return sum(accuracies) / len(accuracies), max(metrics.auc for metrics in self.pooled.values())
+
 
 @dataclass(frozen=True, eq=False)
 class ResultRecipe:
@@ -102,9 +108,7 @@ def _utility(scores: ScoresRecipe, store: Store) -> Utility:
     answers = signals.open(store)
     logits_NC = answers.logits_NQC[:, 0]
     member = scores.member
-    return measure_utility(
-        logits_NC[member], answers.labels_N[member], logits_NC[~member], answers.labels_N[~member]
-    )
+    return measure_utility(logits_NC[member], answers.labels_N[member], logits_NC[~member], answers.labels_N[~member])
 
 
 def _seed_content(seed: SeedResult) -> dict[str, Any]:

@@ -14,7 +14,7 @@ class Records:
 
     inputs: uint8[N, H, W, channels] images, or float32[N, F] feature vectors.
     labels: int64[N], in 0..K-1. ids: int64[N], unique, in the source's order.
-    class_names: K names. source: where they came from, in words. duplicates_dropped: how many records were exact copies.
+    class_names: K names. source: where they came from, in words. duplicates_dropped: how many were exact copies.
     """
 
     inputs: NDArray[np.uint8] | NDArray[np.float32]

@@ -81,9 +81,8 @@ def decode_features(column: pa.Array) -> pa.Table:
     lists = column.cast(pa.large_list(pa.float64()))
     offsets = lists.offsets.to_numpy()
     with np.errstate(over="ignore"):
-        values = lists.values.to_numpy(zero_copy_only=False)[offsets[0] : offsets[-1]].astype(np.float32) + np.float32(
-            0
-        )
+        values = lists.values.to_numpy(zero_copy_only=False)[offsets[0] : offsets[-1]].astype(np.float32)
+    values += 0  # makes -0.0 into 0.0
     offsets = offsets - offsets[0]
     errors: list[str | None] = [None] * len(lists)
     for row in np.searchsorted(offsets, np.flatnonzero(~np.isfinite(values)), side="right") - 1:

@@ -46,19 +46,20 @@ def decode_inputs(encoded: EncodedRecords, map_chunks: MapChunks) -> NDArray[np.
     """
     inputs: NDArray[Any] | None = None
     filled = 0
+    changed = RunError(f"dataset {encoded.dataset} changed while it was read: run again when nothing writes to it")
     for table in map_chunks(encoded.decode, encoded.chunks):
         if not len(table):
             continue
+        if filled + len(table) > len(encoded.labels):
+            raise changed
         shapes = table["shape"].to_pylist()
         expected = shapes[0] if inputs is None else inputs.shape[1:]
         _check_table(encoded, table, shapes, filled, tuple(expected))
-        if filled + len(table) > len(encoded.labels):
-            break
         inputs = _room_for(inputs, len(encoded.labels), filled, shapes)
         _place(inputs, filled, table["data"].combine_chunks(), shapes)
         filled += len(table)
     if inputs is None or filled != len(encoded.labels):
-        raise RunError(f"dataset {encoded.dataset} changed while it was read: run again when nothing writes to it")
+        raise changed
     return inputs
 
 
@@ -67,7 +68,7 @@ def _check_table(
 ) -> None:
     """Report the first record in order that has an error or another height and width, or number of features."""
     for row, (error, shape) in enumerate(zip(table["error"].to_pylist(), shapes, strict=True)):
-        record = f"dataset {encoded.dataset}: record {encoded.ids[min(start + row, len(encoded.ids) - 1)]}"
+        record = f"dataset {encoded.dataset}: record {encoded.ids[start + row]}"
         if error is not None:
             raise InputError(f"{record} cannot be used: {error}; repair it or leave it out")
         if tuple(shape[:2]) != expected[:2]:

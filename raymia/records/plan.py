@@ -115,5 +115,5 @@ def _balanced_block(scored: int, rng: np.random.Generator) -> NDArray[np.bool_]:
 
 
 def poisson_membership(canaries: int, *, seed: int, target: int) -> NDArray[np.bool_]:
-    """Independent fair coins, bool[canaries]: the one-run audit's theorem covers no fixed-size split (Steinke et al. 2023)."""
+    """Independent fair coins, bool[canaries]: the one-run audit covers no fixed-size split (Steinke et al. 2023)."""
     return generator(seed, "canaries", target).random(canaries) < 0.5

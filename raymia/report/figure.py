@@ -3,24 +3,20 @@
 import math
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from raymia.metrics.comparison import SAME
 from raymia.metrics.intervals import ALPHA
-from raymia.metrics.results import UNDEFENDED, WORST
+from raymia.metrics.results import WORST
+from raymia.report.legend import Legend
 from raymia.report.panel import Looks, add_labels, draw_panel
 from raymia.report.rows import (
     Row,
     attacks,
     defenses,
-    hyperparameters,
-    is_number,
     pooled,
     undefended,
     varied,
@@ -30,9 +26,9 @@ from raymia.report.style import INK, QUIET, looks, new_figure, plain_axes, write
 
 _PANEL_WIDTH, _PANEL_HEIGHT = 3.45, 2.75
 _LEFT, _RIGHT, _GAP_ACROSS, _GAP_DOWN = 0.62, 0.2, 0.3, 0.42
-_TITLE_LINE, _TEXT_LINE, _LEGEND_LINE = 0.27, 0.19, 0.215
+_EDGE, _TITLE_LINE, _TEXT_LINE = 0.13, 0.27, 0.19
 _NARROWEST = 6.6
-_LEGEND_HANDLE, _LEGEND_CHARACTER = 0.45, 0.068
+_CHARACTERS_AN_INCH = 15.5
 
 
 def frontier_figure(rows: Sequence[Row], title: str, subtitle: str) -> Figure:
@@ -46,16 +42,16 @@ def frontier_figure(rows: Sequence[Row], title: str, subtitle: str) -> Figure:
         raise ValueError("no pooled row holds an AUC and a test accuracy: there is nothing to draw")
     drawn = [row for found in panels.values() for row in found]
     look = looks(defenses(drawn))
-    columns = len(panels) if len(panels) <= 3 else 2 if len(panels) == 4 else 3
-    figure, grid, text = _lay_out(len(panels), columns, title, subtitle, drawn, look)
+    sheet = _sheet(len(panels), subtitle, drawn, look)
+    figure = new_figure(sheet.width, sheet.height)
     limits = _limits(drawn)
-    for index, (axes, (attack, found)) in enumerate(zip(grid, panels.items(), strict=True)):
-        _frame(axes, attack, index, columns, len(panels), limits)
+    for index, (axes, (attack, found)) in enumerate(zip(_add_panels(figure, sheet), panels.items(), strict=True)):
+        _frame(axes, attack, index, sheet)
         draw_panel(axes, found, attack, look)
         axes.set(xlim=limits[0], ylim=limits[1])
         add_labels(axes, found, attack, look)
-    for x, y, line, style in text:
-        figure.text(x, y, line, va="top", **style)
+    sheet.legend.draw(figure, _LEFT / sheet.width, sheet.legend_bottom / sheet.height)
+    _write_text(figure, sheet, title)
     return figure
 
 
@@ -75,73 +71,82 @@ def notes(rows: Sequence[Row]) -> list[str]:
         found.append("The undefended model is missing: nothing here is compared with it.")
     else:
         found.append("Gray bands: the intervals of undefended.")
-    found.append("Small numbers: the hyperparameter.")
+    if any(varied([row for row in rows if row["defense"] == defense]) for defense in defenses(rows)):
+        found.append("Small numbers: the hyperparameter.")
     if not any("dp_sgd" in row["defense"] for row in rows):
         found.append("no DP-SGD line")
     return found
 
 
-def _lay_out(
-    count: int, columns: int, title: str, subtitle: str, drawn: Sequence[Row], look: Looks
-) -> tuple[Figure, list[Axes], list[tuple[float, float, str, dict[str, Any]]]]:
-    """The figure with its empty panels and legend, and the lines of text to write: all sizes in inches."""
-    rows_down = math.ceil(count / columns)
+@dataclass(frozen=True)
+class _Sheet:
+    """Sizes of a figure, in inches: the head's text, the panels, the legend, the foot's text, from top to bottom."""
+
+    panels: int
+    columns: int
+    width: float
+    head: list[str]
+    foot: list[str]
+    legend: Legend
+
+    @property
+    def panel_width(self) -> float:
+        return (self.width - _LEFT - _RIGHT - (self.columns - 1) * _GAP_ACROSS) / self.columns
+
+    @property
+    def top(self) -> float:
+        return _EDGE + _TITLE_LINE + _TEXT_LINE * len(self.head) + 0.32
+
+    @property
+    def legend_bottom(self) -> float:
+        return _EDGE + _TEXT_LINE * len(self.foot) + 0.1
+
+    @property
+    def height(self) -> float:
+        down = math.ceil(self.panels / self.columns)
+        below = self.legend_bottom + self.legend.height + 0.62
+        return self.top + down * _PANEL_HEIGHT + (down - 1) * _GAP_DOWN + below
+
+
+def _sheet(panels: int, subtitle: str, drawn: Sequence[Row], look: Looks) -> _Sheet:
+    columns = panels if panels <= 3 else 2 if panels == 4 else 3
     width = max(_NARROWEST, _LEFT + _RIGHT + columns * _PANEL_WIDTH + (columns - 1) * _GAP_ACROSS)
-    panel_width = (width - _LEFT - _RIGHT - (columns - 1) * _GAP_ACROSS) / columns
-    characters = int(width * 15)
+    characters = int((width - _LEFT) * _CHARACTERS_AN_INCH)
     head, foot = textwrap.wrap(subtitle, characters), textwrap.wrap("  ".join(notes(drawn)), characters)
-    handles, names = _legend_entries(drawn, look)
-    legend_columns = _legend_columns(names, width - _LEFT - _RIGHT)
-    legend_lines = math.ceil(len(handles) / legend_columns)
-    top = 0.15 + _TITLE_LINE + _TEXT_LINE * len(head) + 0.32
-    legend_bottom = 0.1 + _TEXT_LINE * len(foot) + 0.12
-    bottom = legend_bottom + _LEGEND_LINE * legend_lines + 0.62
-    height = top + bottom + rows_down * _PANEL_HEIGHT + (rows_down - 1) * _GAP_DOWN
-    figure = new_figure(width, height)
-    grid: list[Axes] = []
-    for index in range(count):
-        left = _LEFT + (index % columns) * (panel_width + _GAP_ACROSS)
-        down = height - top - (index // columns) * (_PANEL_HEIGHT + _GAP_DOWN) - _PANEL_HEIGHT
-        box = (left / width, down / height, panel_width / width, _PANEL_HEIGHT / height)
-        grid.append(figure.add_axes(box))
-    figure.legend(
-        handles,
-        names,
-        loc="lower left",
-        bbox_to_anchor=(_LEFT / width, legend_bottom / height),
-        borderpad=0,
-        ncols=legend_columns,
-        frameon=False,
-        fontsize=8,
-        handletextpad=0.5,
-        columnspacing=1.6,
-        borderaxespad=0,
-    )
-    x = _LEFT / width
-    text: list[tuple[float, float, str, dict[str, Any]]] = [
-        (x, 1 - 0.15 / height, title, {"fontsize": 12, "fontweight": "bold", "color": INK})
-    ]
-    for number, line in enumerate(head):
-        y = 1 - (0.15 + _TITLE_LINE + number * _TEXT_LINE) / height
-        text.append((x, y, line, {"fontsize": 8.5, "color": QUIET}))
-    for number, line in enumerate(foot):
-        y = (0.1 + _TEXT_LINE * (len(foot) - number)) / height
-        text.append((x, y, line, {"fontsize": 8, "color": QUIET}))
-    return figure, grid, text
+    return _Sheet(panels, columns, width, head, foot, Legend.of(drawn, look, width - _LEFT - _RIGHT))
 
 
-def _frame(
-    axes: Axes, attack: str, index: int, columns: int, count: int, limits: tuple[tuple[float, float], ...]
-) -> None:
+def _add_panels(figure: Figure, sheet: _Sheet) -> list[Axes]:
+    found = []
+    for index in range(sheet.panels):
+        left = _LEFT + (index % sheet.columns) * (sheet.panel_width + _GAP_ACROSS)
+        below = sheet.top + (index // sheet.columns) * (_PANEL_HEIGHT + _GAP_DOWN) + _PANEL_HEIGHT
+        wide, high = sheet.panel_width / sheet.width, _PANEL_HEIGHT / sheet.height
+        found.append(figure.add_axes((left / sheet.width, 1 - below / sheet.height, wide, high)))
+    return found
+
+
+def _write_text(figure: Figure, sheet: _Sheet, title: str) -> None:
+    x = _LEFT / sheet.width
+    figure.text(x, 1 - _EDGE / sheet.height, title, va="top", fontsize=12, fontweight="bold", color=INK)
+    for number, line in enumerate(sheet.head):
+        y = 1 - (_EDGE + _TITLE_LINE + number * _TEXT_LINE) / sheet.height
+        figure.text(x, y, line, va="top", fontsize=8.5, color=QUIET)
+    for number, line in enumerate(sheet.foot):
+        y = (_EDGE + _TEXT_LINE * (len(sheet.foot) - number)) / sheet.height
+        figure.text(x, y, line, va="top", fontsize=8, color=QUIET)
+
+
+def _frame(axes: Axes, attack: str, index: int, sheet: _Sheet) -> None:
     plain_axes(axes)
     axes.set_gid(f"panel/{attack}")
     axes.set_title(f"({chr(ord('a') + index)}) {words(attack)}", loc="left", fontsize=9.5, color=INK)
     axes.set_title("↖ better", loc="right", fontsize=7.5, color=QUIET)
-    if index % columns == 0:
+    if index % sheet.columns == 0:
         axes.set_ylabel("test accuracy (%)", fontsize=9, color=INK)
     else:
         axes.tick_params(labelleft=False)
-    if index + columns >= count:
+    if index + sheet.columns >= sheet.panels:
         axes.set_xlabel("attack AUC (0.5 = chance)", fontsize=9, color=INK)
     else:
         axes.tick_params(labelbottom=False)
@@ -161,54 +166,3 @@ def _limits(rows: Sequence[Row]) -> tuple[tuple[float, float], tuple[float, floa
     right = max(max(aucs) + pad, left + 0.1)
     spare = max(0.06 * (max(accuracies) - min(accuracies)), 0.5)
     return (left, right), (min(accuracies) - spare, max(accuracies) + spare)
-
-
-def _legend_entries(rows: Sequence[Row], look: Looks) -> tuple[list[Line2D], list[str]]:
-    handles, names = [], []
-    for defense in defenses(rows):
-        color, marker = look[defense]
-        star = defense == UNDEFENDED
-        handles.append(
-            Line2D([], [], color=color, marker=marker, linewidth=0 if star else 1.3, markersize=11 if star else 5)
-        )
-        settings = [row for row in rows if row["defense"] == defense]
-        names.append("none (undefended)" if star else words(defense) + _range(settings))
-    if any(row["verdict"] == SAME for row in rows):
-        handles.append(Line2D([], [], color=QUIET, marker="o", linewidth=0, markersize=5, markerfacecolor="white"))
-        names.append("hollow: " + SAME)
-    if any(row["on_frontier"] for row in rows):
-        ring: dict[str, Any] = {
-            "markersize": 9,
-            "markerfacecolor": "none",
-            "markeredgecolor": INK,
-            "markeredgewidth": 1.1,
-        }
-        handles.append(Line2D([], [], marker="o", linewidth=0, markersize=9, **ring))
-        names.append("ringed: on this attack's frontier")
-    return handles, names
-
-
-def _legend_columns(names: Sequence[str], width: float) -> int:
-    """As many columns as fit the width, in inches; the legend fills them one after the other."""
-    for columns in range(len(names), 1, -1):
-        longest = [max(map(len, column)) for column in np.array_split(names, columns)]
-        if sum(_LEGEND_HANDLE + _LEGEND_CHARACTER * length for length in longest) <= width:
-            return columns
-    return 1
-
-
-def _range(settings: Sequence[Row]) -> str:
-    """What the small numbers beside a defense's points are: ` (alpha 0.1 to 0.5)`."""
-    names = varied(settings)
-    if not names:
-        shown = [f"{_last(name)} {value}" for name, value in hyperparameters(settings[0]).items()]
-        return f" ({', '.join(shown)})" if shown else ""
-    values = [hyperparameters(row).get(names[0]) for row in settings]
-    if len(names) == 1 and all(is_number(value) for value in values):
-        numbers = sorted(float(value) for value in values if value is not None)
-        return f" ({_last(names[0])} {numbers[0]:g} to {numbers[-1]:g})"
-    return f" ({', '.join(_last(name) for name in names)})"
-
-
-def _last(name: str) -> str:
-    return words(name.rsplit(".", 1)[-1])

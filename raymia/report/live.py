@@ -93,7 +93,7 @@ def plain_line(progress: Progress) -> str:
     """The study in one line of a log."""
     parts = [
         f"settings {progress.settings_done}/{progress.settings_total}",
-        _models(progress),
+        f"models {progress.models_done}/{progress.models_total}{_reused(progress)}",
         f"{len(progress.running)} running",
         _left(progress),
     ]
@@ -114,7 +114,7 @@ def render(progress: Progress) -> Group:
     if progress.failures:
         settings.append(f", {progress.failures} failed", style="bold red")
     bars.add_row("study", _bar(progress.settings_done, progress.settings_total), settings)
-    models = Text(f"{_models(progress).removeprefix('models ')} models, {_left(progress)}")
+    models = Text(f"{progress.models_done}/{progress.models_total} models{_reused(progress)}, {_left(progress)}")
     bars.add_row("models", _bar(progress.models_done, progress.models_total), models)
     parts: list[Table | Text] = [bars]
     if progress.running:
@@ -142,9 +142,8 @@ def _bar(done: int, total: int) -> ProgressBar:
     return ProgressBar(total=max(total, 1), completed=done if total else 1)
 
 
-def _models(progress: Progress) -> str:
-    reused = f" ({progress.models_reused} reused)" if progress.models_reused else ""
-    return f"models {progress.models_done}/{progress.models_total}{reused}"
+def _reused(progress: Progress) -> str:
+    return f" ({progress.models_reused} reused)" if progress.models_reused else ""
 
 
 def _left(progress: Progress) -> str:

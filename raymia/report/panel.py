@@ -22,7 +22,7 @@ from raymia.report.style import INK, QUIET
 
 LABEL_SIZE = 6.5
 _MARKER_AREA = 26.0
-_STAR_AREA = 150.0
+_STAR_AREA = 110.0
 _RING_AREA = 95.0
 
 # In points: what a label keeps clear of.
@@ -122,7 +122,7 @@ def _defense(axes: Axes, settings: Sequence[Row], gid: str, color: str, marker: 
         facecolors=faces,
         edgecolors="white" if star else color,
         linewidths=0.6 if star else 1.1,
-        zorder=4 if star else 5,
+        zorder=8 if star else 5,
         gid=f"{gid}/points",
     )
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from raymia.metrics.comparison import IS_UNDEFENDED, LESS, MORE, SAME
 from raymia.metrics.intervals import ALPHA
-from raymia.metrics.results import WORST
+from raymia.metrics.results import UNDEFENDED, WORST
 from raymia.report import cells
 from raymia.report.rows import Row, attacks, pooled, words
 from raymia.report.summary import summary_lines
@@ -22,9 +22,9 @@ _ASCII = str.maketrans({"±": "~", "Δ": "d", "–": "-", "…": "."})
 
 _Column = tuple[str, Callable[[Row], str]]
 _ACCURACY: _Column = ("test acc. (%)", cells.accuracy)
-_DELTA_ACCURACY: _Column = ("Δ acc. [paired]", cells.delta_accuracy)
+_DELTA_ACCURACY: _Column = ("Δ acc. (paired)", cells.delta_accuracy)
 _AUC: _Column = ("worst attack AUC", cells.auc)
-_DELTA_AUC: _Column = ("Δ AUC [paired]", cells.delta_auc)
+_DELTA_AUC: _Column = ("Δ AUC (paired)", cells.delta_auc)
 _CHANCE: _Column = ("p", cells.chance)
 # The widest set that fits the terminal is shown; the verdicts keep the last one honest.
 _COLUMN_SETS: tuple[tuple[_Column, ...], ...] = (
@@ -59,28 +59,35 @@ def frontier_table(rows: Sequence[Row], width: int) -> RenderableType:
     width: columns of the terminal; from 80 on, no number is parted from its interval.
     """
     found = pooled(rows, WORST)
-    table = _few(found, width) if len(found) <= FEW_SETTINGS else _many(found, width)
     level = f"{100 * (1 - ALPHA):.0f}%"
+    few = len(found) <= FEW_SETTINGS
+    table = _few(found, width) if few else _many(found, width)
+    chance = "; p: how often it is when the seeds are resampled" if few or _CHANCE in _fitting(found, width) else ""
     caption = (
-        f"* on the frontier; p: share of seed resamples in which it is. Intervals: {level}; "
-        "those of the worst attack hold for all attacks at once."
+        f"* on the frontier{chance}. Intervals: {level}; those of the worst attack hold for all attacks at once. "
+        "Every number: frontier.csv."
     )
     return Group(Text("Test accuracy against the worst attack", style="bold"), table, Text(caption, style="dim"))
 
 
 def attack_table(rows: Sequence[Row]) -> RenderableType:
-    """The pooled AUC of every attack on every setting, the largest of a setting marked."""
+    """The pooled AUC of every attack on a setting, the largest marked; of many settings undefended and the frontier."""
+    settings = pooled(rows, WORST)
+    title = "AUC of each attack (! the largest of a setting)"
+    if len(settings) > FEW_SETTINGS:
+        settings = [row for row in settings if row["on_frontier"] or row["defense"] == UNDEFENDED]
+        title += ", undefended and frontier"
     names = attacks(rows)
     found = {name: {row["setting"]: row["auc"] for row in pooled(rows, name)} for name in names}
     table = _table()
     table.add_column("setting", overflow="fold")
     for name in names:
         table.add_column(words(name), justify="right", overflow="fold", min_width=6)
-    for row in pooled(rows, WORST):
+    for row in settings:
         values = [found[name].get(row["setting"]) for name in names]
         largest = max((value for value in values if value is not None), default=None)
         table.add_row(Text(row["setting"]), *(_marked(value, value == largest) for value in values))
-    return Group(Text("AUC of each attack (! the largest of a setting)", style="bold"), table)
+    return Group(Text(title, style="bold"), table)
 
 
 def failure_table(failures: Sequence[tuple[str, str]]) -> RenderableType:
@@ -98,8 +105,8 @@ def _few(found: Sequence[Row], width: int) -> Table:
     wide = width >= _WIDE
     table = _table()
     table.add_column("setting", overflow="fold")
-    table.add_column("test accuracy (%)\nΔ [paired]", no_wrap=True)
-    table.add_column("worst attack AUC\nΔ [paired]", no_wrap=True)
+    table.add_column("test accuracy (%)\nΔ (paired)", no_wrap=True)
+    table.add_column("worst attack AUC\nΔ (paired)", no_wrap=True)
     table.add_column("verdict", min_width=19 if wide else 15)
     if wide:
         table.add_column("p", no_wrap=True)
@@ -116,11 +123,9 @@ def _few(found: Sequence[Row], width: int) -> Table:
 
 def _many(found: Sequence[Row], width: int) -> RenderableType:
     """One line a setting, under its verdict, in as many columns as fit."""
-    names = {row["setting"]: ("* " if row["on_frontier"] else "  ") + row["setting"] for row in found}
-    first = max(len(name) for name in names.values())
-    sizes = {column: max(len(column[0]), *(len(column[1](row)) for row in found)) for column in _COLUMN_SETS[0]}
-    fitting = (some for some in _COLUMN_SETS if first + sum(sizes[column] + 1 for column in some) <= width)
-    columns = next(fitting, _COLUMN_SETS[-1])
+    columns = _fitting(found, width)
+    first = max(len(_one_line_name(row)) for row in found)
+    sizes = {column: _size(column, found) for column in columns}
     parts: list[RenderableType] = []
     for verdict in _verdicts(found):
         own = [row for row in found if row["verdict"] == verdict]
@@ -129,10 +134,25 @@ def _many(found: Sequence[Row], width: int) -> RenderableType:
         for column in columns:
             table.add_column(column[0], min_width=sizes[column], no_wrap=True)
         for row in own:
-            table.add_row(Text(names[row["setting"]]), *(Text(make(row)) for _, make in columns))
+            table.add_row(Text(_one_line_name(row)), *(Text(make(row)) for _, make in columns))
         heading = [] if verdict == IS_UNDEFENDED else [_verdict(verdict).append(f" ({len(own)})")]
         parts += [*heading, table]
     return Group(*parts)
+
+
+def _fitting(found: Sequence[Row], width: int) -> tuple[_Column, ...]:
+    """The widest set of columns that fits beside the settings' names."""
+    room = width - max(len(_one_line_name(row)) for row in found)
+    fitting = (some for some in _COLUMN_SETS if sum(_size(column, found) + 1 for column in some) <= room)
+    return next(fitting, _COLUMN_SETS[-1])
+
+
+def _size(column: _Column, found: Sequence[Row]) -> int:
+    return max(len(column[0]), *(len(column[1](row)) for row in found))
+
+
+def _one_line_name(row: Row) -> str:
+    return ("* " if row["on_frontier"] else "  ") + str(row["setting"])
 
 
 def _table(*, header: bool = True) -> Table:
@@ -153,7 +173,7 @@ def _two_line_name(row: Row, *, with_chance: bool) -> Text:
     lines = [("* " if row["on_frontier"] else "  ") + defense]
     if parameters:
         lines.append(f"  {parameters}")
-    if with_chance and row["p_on_frontier"] is not None:
+    if with_chance and row["on_frontier"] and row["p_on_frontier"] is not None:
         lines.append(f"  p {cells.chance(row)}")
     return Text("\n".join(lines))
 

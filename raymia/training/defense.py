@@ -91,7 +91,7 @@ class Losses:
 
 
 class Defense:
-    """A defense that does nothing: the hooks, and what each is for. A defense is a frozen dataclass of its hyperparameters.
+    """A defense that does nothing: the hooks, and what each is for. Defenses are frozen dataclasses of hyperparameters.
 
     name: the name in spaces and tables. version: raised when the source changes what it does. stages: the stage of each
     hyperparameter. per_sample: couples no samples and takes nothing else from the members, so DP-SGD may compose with
@@ -106,7 +106,7 @@ class Defense:
     sole: ClassVar[frozenset[str]] = frozenset()
 
     def requires(self, context: Context) -> dict[str, Any]:
-        """Recipes of artifacts to build first (teachers, generators, sub-models), by the name `training_set` reads them."""
+        """Recipes of artifacts to build first (teachers, generators, sub-models), by name."""
         return {}
 
     def training_set(self, context: Context, inputs: Mapping[str, Any], rows: TrainingSet) -> TrainingSet:

@@ -12,6 +12,7 @@ from torch import nn
 
 from raymia.config import TrainingConfig
 from raymia.errors import DivergedError
+from raymia.models import Classifier
 from raymia.seeds import derive_seed
 from raymia.training.defense import Composed, TrainingSet
 from raymia.training.run import Group, Rows, Run, shuffled_batches
@@ -51,7 +52,7 @@ class Plan:
     snapshots: frozenset[int]
 
 
-def train(build: Callable[[], nn.Module], plan: Plan, keeper: Keeper, group: Group, device: torch.device) -> None:
+def train(build: Callable[[], Classifier], plan: Plan, keeper: Keeper, group: Group, device: torch.device) -> None:
     """Train a model and keep it after each epoch of `plan.snapshots`.
 
     build: makes the untrained model from torch's global random state. The same plan gives the same weights bit for
@@ -69,13 +70,13 @@ def train(build: Callable[[], nn.Module], plan: Plan, keeper: Keeper, group: Gro
                 run.begin_epoch(epoch + 1)
 
 
-def _start(build: Callable[[], nn.Module], plan: Plan, group: Group, device: torch.device) -> Run:
+def _start(build: Callable[[], Classifier], plan: Plan, group: Group, device: torch.device) -> Run:
     torch.manual_seed(derive_seed(plan.seed, "weights"))
     model = build().to(device)
     if plan.rows.inputs.ndim == 4:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = model.to(memory_format=torch.channels_last)
     mean, std = input_statistics(plan.rows.inputs)
-    model.set_normalization(torch.from_numpy(mean).to(device), torch.from_numpy(std).to(device))  # type: ignore[operator]
+    model.set_normalization(torch.from_numpy(mean).to(device), torch.from_numpy(std).to(device))
     run = Run(
         model=model,
         network=model,
@@ -156,7 +157,7 @@ def _keep(run: Run, keeper: Keeper, plan: Plan, history: list[float]) -> None:
 
 
 def input_statistics(inputs: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and standard deviation of the training inputs: per channel in [0, 1] units for images, per feature otherwise.
+    """Mean and standard deviation of training inputs: per channel in [0, 1] units for images, else per feature.
 
     A constant channel or feature gets deviation 1. Exact for images (from counts of the 256 values).
     """

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from raymia.config import TrainingConfig
+from raymia.models import Classifier
 from raymia.seeds import derive_seed, generator
 from raymia.training.augment import augment
 from raymia.training.defense import Batch, Composed, Losses, TrainingSet, soft_cross_entropy
@@ -55,7 +56,7 @@ class Run:
     its wrapper). sampler: epoch -> batches of row numbers (int64). rng: this epoch's and worker's random stream.
     """
 
-    model: nn.Module
+    model: Classifier
     network: nn.Module
     optimizer: torch.optim.Optimizer
     sampler: Sampler

@@ -1,24 +1,14 @@
 """Synthetic answers of models, with known membership."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from raymia.attacks import ShadowSignals, Signals
 
 World = Callable[..., ShadowSignals]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """The nets are tiny: on a busy machine threads that wait for each other cost ten times the work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

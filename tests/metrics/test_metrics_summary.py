@@ -194,6 +194,20 @@ def test_frontier_per_attack_and_for_the_worst() -> None:
     assert row(whole, "none", "loss")["p_on_frontier"] == 1
 
 
+def test_the_worst_is_chosen_anew_in_each_resample() -> None:
+    # Each attack is strong on one seed of the undefended model: its worst is 0.9 on {0,0} and {1,1}, else 0.7.
+    none = setting("none", "none", [0.8, 0.8], {"loss": [0.9, 0.5], "entropy": [0.5, 0.9]})
+    steady = setting("m", "mixup", [0.8, 0.8], {"loss": [0.8, 0.8], "entropy": [0.4, 0.4]})
+    whole = rows([none, steady], np.random.default_rng(5))
+    assert row(whole, "none", "worst")["p_on_frontier"] == pytest.approx(0.5, abs=0.06)
+    assert row(whole, "m", "worst")["p_on_frontier"] == pytest.approx(0.5, abs=0.06)
+    assert row(whole, "none", "loss")["p_on_frontier"] == pytest.approx(0.75, abs=0.06)
+
+
+def test_a_study_without_attacks_has_no_rows() -> None:
+    assert table([setting("none", "none", [0.8], {})]) == []
+
+
 def test_the_worst_row_compares_worst_with_worst() -> None:
     cells = row(table(STUDY), "mixup 0.5", "worst")
     # Entropy on BETTER minus loss on NONE, seed by seed, at level 0.05 / 2.

@@ -1,0 +1,21 @@
+"""`raymia`: one script with the same verbs as the modules."""
+
+import sys
+
+import click
+
+import raymia
+from raymia.clean import clean
+from raymia.commands import guarded
+from raymia.tune import tune
+
+
+@click.group(commands=[tune, clean])
+@click.version_option(raymia.__version__, prog_name="raymia")
+def cli() -> None:
+    """Measure, defend and search the membership privacy of image classifiers."""
+
+
+def main() -> None:
+    """Entry point of the `raymia` script."""
+    sys.exit(guarded(lambda: cli.main(standalone_mode=False, prog_name="raymia")))

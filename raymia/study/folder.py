@@ -1,0 +1,158 @@
+"""A study's own folder under the results: one study at a time, its record, and what it leaves for people."""
+
+import fcntl
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from raymia.errors import InputError
+from raymia.study.study import Study
+
+RECORD = "study.json"
+_PACKAGES = ("raymia", "torch", "torchvision", "ray", "mlflow", "numpy", "scipy", "optuna")
+_LEAST_FREE_BYTES = 500 << 20
+
+
+class StudyFolder:
+    """`results/<name>/`, which belongs to one study."""
+
+    def __init__(self, results: Path, name: str) -> None:
+        self.path = results / name
+        self.name = name
+
+    def check(self, study: Study) -> None:
+        """Raise InputError where the folder holds another study, or cannot be written, before anything is."""
+        parent = self.path.parent
+        if (parent / RECORD).is_file():
+            raise InputError(
+                f"--results {parent}: is itself a study's folder; give the folder above it, {parent.parent}"
+            )
+        existing = next(folder for folder in (self.path, *self.path.parents) if folder.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK):
+            raise InputError(f"--results {parent}: {existing} cannot be written; give another folder")
+        free = shutil.disk_usage(existing).free
+        if free < _LEAST_FREE_BYTES:
+            raise InputError(
+                f"--results {parent}: only {free >> 20} MiB are free on that disk; free some space "
+                "(raymia clean lists what no study uses) or give another folder"
+            )
+        record = self.record()
+        if record is not None and record.get("key") != study.key:
+            raise InputError(
+                f"--name {self.name}: {self.path} holds another study ({_difference(record, study)}); "
+                "give another --name, or none"
+            )
+
+    def record(self) -> dict[str, Any] | None:
+        """The study.json of an earlier run, or None. Raises InputError when it is not readable."""
+        try:
+            content = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            content = None
+        if not isinstance(content, dict):
+            raise InputError(
+                f"{self.path / RECORD} is damaged; remove the folder (the trained models are kept elsewhere)"
+            )
+        return content
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder against a second process. Raises InputError when another has it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise InputError(f"{self.path}: another raymia is working on this study; wait for it to end") from None
+            yield
+
+    def write_record(self, study: Study, status: str, **more: Any) -> None:
+        """Write study.json: what was run, on what, by which versions, with what outcome."""
+        content = {
+            "name": self.name,
+            "key": study.key,
+            "status": status,
+            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+            "space": study.space.name,
+            "config": study.config.model_dump(mode="json"),
+            "data": {
+                "source": study.facts.source,
+                "fingerprint": study.facts.fingerprint,
+                "records": study.facts.records,
+                "classes": list(study.facts.class_names),
+                "records_per_class": list(study.facts.counts),
+                "duplicates_dropped": study.facts.duplicates_dropped,
+            },
+            "versions": {package: version(package) for package in _PACKAGES},
+            "python": platform.python_version(),
+            "machine": {"processor": _processor(), "cpus": os.cpu_count()},
+            "git_commit": git_commit(),
+            **more,
+        }
+        self.write_text(RECORD, json.dumps(content, indent=2) + "\n")
+        self.write_text("config.yaml", study.config.to_yaml())
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Replace a file of the folder as a whole."""
+        path = self.path / name
+        temporary = path.with_name(f".{name}.new")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+        return path
+
+
+def git_commit() -> str | None:
+    """The commit that raymia's own source is at, with `+` when it was changed since; None outside a checkout."""
+    folder = Path(__file__).resolve().parent
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--", str(folder.parent))
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+" if changed else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(folder), *arguments], check=True, capture_output=True, text=True, timeout=10
+    ).stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _difference(record: dict[str, Any], study: Study) -> str:
+    """The first setting in which two studies differ, in words."""
+    theirs, ours = _flat(record.get("config", {})), _flat(yaml.safe_load(study.config.to_yaml()))
+    for key in sorted(theirs.keys() | ours.keys()):
+        if theirs.get(key) != ours.get(key):
+            return f"{key} is {theirs.get(key)} there, {ours.get(key)} here"
+    if record.get("space") != study.space.name:
+        return f"space {record.get('space')} there, {study.space.name} here"
+    return "its data, its space or the code's version differ"
+
+
+def _flat(content: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(content, dict):
+        return {prefix: content}
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat

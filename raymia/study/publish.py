@@ -1,0 +1,149 @@
+"""What a study leaves behind: the table, the figures, the record, and its runs in MLflow."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raymia.metrics.results import SettingResult
+from raymia.metrics.roc import roc_curve
+from raymia.metrics.summary import Row, rows
+from raymia.metrics.table import write_csv
+from raymia.recipes.recipe import walk
+from raymia.recipes.result import Measured, ResultRecipe
+from raymia.records.plan import Role
+from raymia.seeds import generator
+from raymia.space import Setting
+from raymia.store import Store
+from raymia.study.folder import StudyFolder, git_commit
+from raymia.study.study import Study
+from raymia.tracking_records import StudyRecord, TrialRecord
+
+
+@dataclass(frozen=True)
+class MeasuredSetting:
+    """A setting with what was measured of it."""
+
+    setting: Setting
+    recipe: ResultRecipe
+    measured: Measured
+
+    @property
+    def result(self) -> SettingResult:
+        """As the metrics' tables take it."""
+        return SettingResult(
+            setting=self.setting.label,
+            defense=self.setting.name,
+            hyperparameters=self.setting.hyperparameters,
+            seeds=self.measured.seeds,
+            pooled=dict(self.measured.pooled),
+        )
+
+
+def read_measured(settings: Iterable[tuple[Setting, ResultRecipe]], store: Store) -> list[MeasuredSetting]:
+    """The measurements of settings that are done."""
+    return [MeasuredSetting(setting, recipe, recipe.open(store)) for setting, recipe in settings]
+
+
+def table(study: Study, measured: Sequence[MeasuredSetting]) -> list[Row]:
+    """The rows of `frontier.csv`."""
+    return rows([one.result for one in measured], generator(study.config.seed, "frontier"))
+
+
+def write_report(study: Study, folder: StudyFolder, found: Sequence[Row]) -> list[Path]:
+    """Write the table, the figure and the generalization gaps; returns their paths."""
+    # Matplotlib takes a second to load, and only finished studies draw.
+    from raymia.report.figure import write_frontier
+    from raymia.report.gap import generalization_gap_markdown
+
+    csv = folder.path / "frontier.csv"
+    write_csv(found, csv)
+    figures = write_frontier(found, folder.path, title(study), subtitle(study))
+    gap = folder.write_text(
+        "generalization_gap.md", generalization_gap_markdown(found, f"Generalization gap: {title(study)}")
+    )
+    return [csv, *figures, gap]
+
+
+def title(study: Study) -> str:
+    """What was measured, in a line: the scale stands in it."""
+    size = len(study.blueprint.plan(0)[Role.TARGET_IN])
+    return f"{study.space.name} on {study.facts.source}, {len(_parts(study))} × {size:,} records"
+
+
+def subtitle(study: Study) -> str:
+    """How it was measured, in a line."""
+    config = study.config
+    options = "".join(f", {name} {value}" for name, value in config.model.options.items())
+    targets = config.plan.targets
+    return (
+        f"{config.model.name}{options}, {config.training.epochs} epochs, {config.training.precision}; "
+        f"{targets} target{'s' * (targets > 1)} with a shadow each, seed {config.seed}"
+    )
+
+
+def _parts(study: Study) -> list[Role]:
+    return [role for role, positions in study.blueprint.plan(0).roles.items() if len(positions)]
+
+
+def study_record(study: Study, name: str) -> StudyRecord:
+    """The study as MLflow's parent run."""
+    params = {
+        "space": study.space.name,
+        "dataset": study.config.data.dataset,
+        "model": study.config.model.name,
+        "seed": study.config.seed,
+        "attacks": ", ".join(study.config.attacks),
+        **{f"training.{name}": value for name, value in study.config.training.model_dump(mode="json").items()},
+        **{f"plan.{name}": value for name, value in study.config.plan.model_dump(mode="json").items()},
+    }
+    tags = {"raymia.data": study.facts.fingerprint, "raymia.git_commit": git_commit() or "unknown"}
+    return StudyRecord(study.key, name, params, tags, study.config.to_yaml())
+
+
+def trial_record(one: MeasuredSetting, folder: StudyFolder, store: Store) -> TrialRecord:
+    """A measured setting as one of MLflow's child runs, with its ROC figure."""
+    metrics: dict[str, float] = {"device_seconds": device_seconds([one.recipe], store)}
+    utility = one.result.utility
+    for name in ("train_accuracy", "test_accuracy", "generalization_gap", "ece"):
+        metrics[name] = getattr(utility, name)
+    for attack, pooled in one.measured.pooled.items():
+        metrics[f"attack/{attack}/auc"] = pooled.auc
+        metrics[f"attack/{attack}/auc_low"] = pooled.auc_low
+        metrics[f"attack/{attack}/auc_high"] = pooled.auc_high
+        metrics[f"attack/{attack}/balanced_accuracy"] = pooled.balanced_accuracy.value
+        for point in pooled.tpr:
+            if point.tpr is not None:
+                metrics[f"attack/{attack}/tpr_at_fpr_{point.target_fpr:g}"] = point.tpr
+    return TrialRecord(
+        key=one.recipe.key,
+        name=one.setting.label,
+        params={"defense": one.setting.name, **one.setting.hyperparameters},
+        metrics=metrics,
+        curves={"train_loss": list(enumerate(one.measured.train_loss, start=1))},
+        figures={"roc": _roc(one, folder, store)},
+    )
+
+
+def _roc(one: MeasuredSetting, folder: StudyFolder, store: Store) -> Path:
+    from raymia.report.roc_figure import roc_figure
+    from raymia.report.style import png_bytes
+
+    curves: dict[str, list[tuple[Any, Any]]] = {}
+    nonmembers = 0
+    for target in one.recipe.targets:
+        for scores in target:
+            values, member = scores.scores(store)
+            nonmembers = int((~member).sum())
+            roc = roc_curve(values, member)
+            curves.setdefault(scores.attack.name, []).append((roc.fpr, roc.tpr))
+    path = folder.path / "roc" / f"{one.recipe.key}.png"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(png_bytes(roc_figure(curves, one.setting.label, nonmembers=nonmembers)))
+    return path
+
+
+def device_seconds(recipes: Sequence[ResultRecipe], store: Store) -> float:
+    """Seconds of workers that went into making all artifacts behind these results, now or in earlier runs."""
+    names = {name for recipe in walk(list(recipes)) for name in recipe.artifacts[-1:]}
+    return sum(float(store.meta(name).get("seconds", 0.0)) for name in names)

@@ -1,0 +1,205 @@
+"""A study carried out: Ray Tune runs the trials, the workshop builds what they need, the live view watches."""
+
+import contextlib
+import math
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray import tune
+
+from raymia.engine.cluster import HEAD_SLIVER, Cluster
+from raymia.engine.workshop import Failure, Tally, open_workshop
+from raymia.errors import RunError
+from raymia.recipes.blueprint import models
+from raymia.recipes.result import ResultRecipe
+from raymia.records import Records
+from raymia.report.live import LiveView, Progress
+from raymia.report.time_left import TimeLeft
+from raymia.space import Setting
+from raymia.store import Store
+from raymia.study.search import SettingSearcher, proposer
+from raymia.study.study import Study
+
+_LOOK_SECONDS = 0.5
+
+
+@dataclass
+class Trials:
+    """The settings tried, in the order they were proposed, and what became of them.
+
+    done: numbers of the measured ones. failures: by number, every failed try. best: the best trade-off so far.
+    """
+
+    settings: list[tuple[Setting, ResultRecipe]] = field(default_factory=list)
+    done: set[int] = field(default_factory=set)
+    failures: dict[int, list[Failure]] = field(default_factory=dict)
+    best: str | None = None
+    tally: Tally = field(default_factory=Tally)
+
+    @property
+    def measured(self) -> list[tuple[Setting, ResultRecipe]]:
+        """The measured settings in their order."""
+        return [self.settings[number] for number in sorted(self.done)]
+
+
+Finished = Callable[[Trials, int], None]
+
+
+def run_trials(
+    study: Study, store: Store, cluster: Cluster, records: Records, view: LiveView, finished: Finished
+) -> Trials:
+    """Try every setting of the study; failed ones are kept, tried twice, and do not stop the others.
+
+    finished: called in this thread after each trial, with its number. Raises RunError when Ray itself fails.
+    """
+    workshop = open_workshop(ray.put(records), store)
+    trials = Trials()
+
+    def order(number: int, setting: Setting) -> ResultRecipe:
+        recipe = study.result(setting)
+        if number == len(trials.settings):
+            ray.get(workshop.order.remote(number, recipe))
+            trials.settings.append((setting, recipe))
+        return recipe
+
+    source = proposer(study.space, study.config.seed)
+    watcher = _Watcher(trials, finished)
+    with tempfile.TemporaryDirectory(prefix="raymia-tune-") as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(tune.with_parameters(_trial, workshop=[workshop]), {"cpu": 0, **HEAD_SLIVER}),
+            tune_config=tune.TuneConfig(
+                search_alg=SettingSearcher(source, order),
+                num_samples=source.total,
+                max_concurrent_trials=concurrent_trials(study, cluster),
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=scratch,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=1),
+                callbacks=[watcher],
+            ),
+        )
+        with _watched(workshop, study, trials, source.total, view, watcher):
+            try:
+                tuner.fit()
+            except tune.error.TuneError as error:
+                raise RunError(f"Ray Tune failed: {' '.join(str(error).split())[:300]}") from error
+    trials.failures = ray.get(workshop.failures.remote())
+    trials.tally = ray.get(workshop.tally.remote())
+    return trials
+
+
+def concurrent_trials(study: Study, cluster: Cluster) -> int:
+    """Enough trials in flight to keep every processor busy while one of them ends, and no more: each is a process."""
+    engine = study.config.engine
+    if engine.gpus_per_worker:
+        at_once = cluster.gpus / (engine.gpus_per_worker * engine.workers_per_model)
+    else:
+        at_once = cluster.cpus / (engine.threads_per_worker * engine.workers_per_model)
+    return max(2, math.ceil(at_once / (2 * study.config.plan.targets)) + 1)
+
+
+def _trial(config: dict[str, Any], workshop: list[Any]) -> None:
+    """One setting, as Ray Tune runs it: all work is in the tasks of the workshop."""
+    outcome = ray.get(workshop[0].fulfil.remote(config["number"]))
+    if not isinstance(outcome, Failure):
+        tune.report({"test_accuracy": outcome[0], "worst_auc": outcome[1]})
+    elif outcome.retry:
+        raise RunError(outcome.message)
+    else:
+        tune.report({"failure": outcome.message})
+
+
+class _Watcher(tune.Callback):
+    """Notes trials as they end."""
+
+    def __init__(self, trials: Trials, finished: Finished) -> None:
+        self._trials = trials
+        self._finished = finished
+        self.failed = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles itself for a restore of its own, which is not how a study resumes.
+        return {}
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        number = trial.config["number"]
+        if "test_accuracy" in trial.last_result:
+            self._trials.done.add(number)
+        else:
+            self.failed += 1
+        self._finished(self._trials, number)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.failed += 1
+        self._finished(self._trials, trial.config["number"])
+
+
+@contextlib.contextmanager
+def _watched(
+    workshop: Any, study: Study, trials: Trials, settings: int, view: LiveView, watcher: _Watcher
+) -> Iterator[None]:
+    """Feed the live view from a thread of its own, since Tune's loop only turns when something happens."""
+    stop = threading.Event()
+
+    def watch() -> None:
+        counter = _Counter(study, settings)
+        while not stop.wait(_LOOK_SECONDS):
+            try:
+                tally = ray.get(workshop.tally.remote(), timeout=30)
+            except Exception:  # the study is ending, or Ray is: the view is not what reports it
+                continue
+            view.update(counter.progress(tally, trials, watcher))
+
+    thread = threading.Thread(target=watch, name="live view", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=5)
+
+
+class _Counter:
+    """Turns the workshop's tally into progress."""
+
+    def __init__(self, study: Study, settings: int) -> None:
+        known = len(models(study.recipes))
+        # A search proposes settings as it goes: each is taken to need as many models as the first.
+        first = known / len(study.recipes)
+        self._settings = settings
+        self._models = known if settings == len(study.recipes) else round(first * settings)
+        self._left: TimeLeft | None = None
+
+    def progress(self, tally: Tally, trials: Trials, watcher: _Watcher) -> Progress:
+        reused, built = tally.reused.get("models", 0), tally.built.get("models", 0)
+        part = sum(done / total for done, total in tally.running.values())
+        if self._left is None:
+            self._left = TimeLeft(self._models)
+        return Progress(
+            settings_done=len(trials.done),
+            settings_total=self._settings,
+            models_done=reused + built,
+            models_total=max(self._models, reused + built),
+            models_reused=reused,
+            running=tuple((label, done, total) for label, (done, total) in sorted(tally.running.items())),
+            best=trials.best,
+            eta_seconds=self._left.look(time.monotonic(), built + part + reused),
+            failures=watcher.failed,
+        )
+
+
+def failed_settings(trials: Trials) -> Sequence[tuple[str, str]]:
+    """(setting, reason) of those that could not be measured."""
+    return [
+        (trials.settings[number][0].label, tries[-1].message)
+        for number, tries in sorted(trials.failures.items())
+        if number not in trials.done
+    ]

@@ -1,0 +1,164 @@
+"""Who proposes the settings to try: a list (grid, random), or Optuna in fixed batches, so that a search repeats."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import optuna
+from ray.tune.search import Searcher
+
+from raymia.recipes.result import ResultRecipe
+from raymia.seeds import derive_seed
+from raymia.space import UNDEFENDED, Branch, Range, Setting, Space
+
+Objectives = tuple[float, float]
+
+
+class Proposer(Protocol):
+    """A source of settings. Objectives are (test accuracy ↑, worst attack's AUC ↓)."""
+
+    total: int
+
+    def propose(self) -> list[Setting]:
+        """The next batch, all of whose outcomes are told before the one after; empty at the end."""
+        ...
+
+    def tell(self, outcomes: Sequence[Objectives | None]) -> None:
+        """The batch's outcomes in its order; None for a setting that failed."""
+        ...
+
+
+class ListProposer:
+    """Settings known beforehand, in one batch."""
+
+    def __init__(self, settings: Sequence[Setting]) -> None:
+        self._settings = list(settings)
+        self.total = len(self._settings)
+
+    def propose(self) -> list[Setting]:
+        settings, self._settings = self._settings, []
+        return settings
+
+    def tell(self, outcomes: Sequence[Objectives | None]) -> None:
+        """A list does not learn."""
+
+
+class OptunaProposer:
+    """Multi-objective search by Optuna's TPE: the undefended setting first, then batches of `search.batch`.
+
+    Asked and told in a fixed order, so the same study proposes the same settings however its trials were scheduled.
+    """
+
+    def __init__(self, space: Space, seed: int) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        sampler = optuna.samplers.TPESampler(seed=derive_seed(seed, "optuna") % 2**32)
+        self._study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+        self._branches = [branch for branch in space.branches if "none" not in branch.defenses]
+        self._space = space
+        self._asked: list[optuna.Trial] = []
+        self._count = 0
+        self._begun = False
+        self.total = space.search.samples + 1
+
+    def propose(self) -> list[Setting]:
+        if not self._begun:
+            self._begun = True
+            return [UNDEFENDED]
+        count = min(self._space.search.batch, self._space.search.samples - self._count)
+        self._asked = [self._study.ask() for _ in range(count)]
+        self._count += count
+        return [self._setting(trial) for trial in self._asked]
+
+    def tell(self, outcomes: Sequence[Objectives | None]) -> None:
+        # The undefended setting was not asked of Optuna.
+        for trial, outcome in zip(self._asked, outcomes if self._asked else (), strict=True):
+            if outcome is None:
+                self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            else:
+                self._study.tell(trial, outcome)
+
+    def _setting(self, trial: optuna.Trial) -> Setting:
+        names = ["+".join(branch.defenses) for branch in self._branches]
+        branch = self._branches[names.index(trial.suggest_categorical("defense", names))]
+        return branch.setting(_suggested(trial, branch))
+
+
+def _suggested(trial: optuna.Trial, branch: Branch) -> dict[tuple[str, str], Any]:
+    values: dict[tuple[str, str], Any] = {}
+    for defense, hyperparameters in branch.defenses.items():
+        for name, domain in hyperparameters.items():
+            dotted = f"{'+'.join(branch.defenses)}/{defense}.{name}"
+            if isinstance(domain, Range):
+                values[defense, name] = trial.suggest_float(dotted, domain.low, domain.high, log=domain.log)
+            else:
+                values[defense, name] = trial.suggest_categorical(dotted, list(domain))
+    return values
+
+
+def proposer(space: Space, seed: int) -> Proposer:
+    """The space's own way of searching."""
+    return OptunaProposer(space, seed) if space.search.method == "optuna" else ListProposer(space.settings(seed))
+
+
+class SettingSearcher(Searcher):
+    """Ray Tune's view of a proposer: hands out one setting a trial, and tells a batch's outcomes in its order.
+
+    order: called with each new trial number and setting, before the trial starts; returns the setting's recipe.
+    """
+
+    def __init__(self, source: Proposer, order: Callable[[int, Setting], ResultRecipe]) -> None:
+        super().__init__(metric=None, mode=None)
+        self._source = source
+        self._order = order
+        self._waiting: list[int] = []
+        self._batch: list[int] = []
+        self._outcomes: dict[int, Objectives | None] = {}
+        self._numbers: dict[str, int] = {}
+        self._seen: dict[str, int] = {}
+        self._next = 0
+        self._ended = False
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if not self._waiting and not self._ended:
+            self._new_batch()
+        if not self._waiting:
+            return Searcher.FINISHED if self._ended else None
+        number = self._waiting.pop(0)
+        self._numbers[trial_id] = number
+        return {"number": number}
+
+    def _new_batch(self) -> None:
+        while all(number in self._outcomes for number in self._batch) and not self._ended:
+            if self._batch:
+                self._source.tell([self._outcomes[number] for number in self._batch])
+            settings = self._source.propose()
+            self._ended = not settings
+            self._batch = [self._number(setting) for setting in settings]
+
+    def _number(self, setting: Setting) -> int:
+        number = self._next
+        recipe = self._order(number, setting)
+        if recipe.key in self._seen:
+            # Optuna may propose a setting twice: its outcome is known, or will be.
+            return self._seen[recipe.key]
+        self._next += 1
+        self._seen[recipe.key] = number
+        self._waiting.append(number)
+        return number
+
+    def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
+        number = self._numbers[trial_id]
+        failed = error or result is None or "test_accuracy" not in result
+        self._outcomes[number] = None if failed else (result["test_accuracy"], result["worst_auc"])  # type: ignore[index]
+
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """Outcomes count when the trial is complete."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles itself for a restore of its own, which is not how a study resumes.
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: a repeated study proposes the same settings and finds their artifacts."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """See `save`."""

@@ -1,0 +1,119 @@
+"""A study put together: its resolved settings, its recipes, its name. Nothing has been trained yet."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from raymia.config import ModelConfig, StudyConfig
+from raymia.engine.precision import resolve_precision
+from raymia.errors import InputError
+from raymia.keys import content_key
+from raymia.models import build_model, model_source_digest
+from raymia.recipes.blueprint import Blueprint
+from raymia.recipes.ground import Ground
+from raymia.recipes.recipe import Recipe
+from raymia.recipes.result import ResultRecipe
+from raymia.space import Setting, Space
+from raymia.study.facts import DataFacts
+
+
+@dataclass(frozen=True)
+class Study:
+    """config: resolved. blueprint: makes each setting's recipes."""
+
+    config: StudyConfig
+    space: Space
+    facts: DataFacts
+    blueprint: Blueprint
+
+    @cached_property
+    def key(self) -> str:
+        """The study's identity: everything its results depend on, and nothing else (no path, no name)."""
+        content = {
+            "ground": self.blueprint.ground.content,
+            "seed": self.config.seed,
+            "plan": self.config.plan.model_dump(mode="json"),
+            "attacks": self.config.attacks,
+            "search": self.space.search.model_dump(mode="json"),
+            "branches": [_domains(branch.defenses) for branch in self.space.branches],
+        }
+        return content_key("study", content)
+
+    @property
+    def default_name(self) -> str:
+        """A name for people that no other study has."""
+        dataset = self.config.data.dataset.rstrip("/").split("/")[-1].split(".")[0] or "data"
+        return f"{self.space.name}-{dataset}-{self.key[:8]}"
+
+    def result(self, setting: Setting) -> ResultRecipe:
+        """The recipe of a setting's measurements."""
+        return self.blueprint.result(setting)
+
+    @property
+    def settings(self) -> list[Setting]:
+        """The settings known before the search."""
+        return self.space.settings(self.config.seed)
+
+    @cached_property
+    def recipes(self) -> list[Recipe]:
+        """The results of the settings known before the search."""
+        return [self.result(setting) for setting in self.settings]
+
+
+def assemble(config: StudyConfig, space: Space, facts: DataFacts) -> Study:
+    """Resolve what the configuration leaves open, check that plan, model and settings fit the data.
+
+    Raises InputError that names the setting and the remedy.
+    """
+    model = _resolved_model(config.model, facts)
+    training = config.training.model_copy(update={"precision": resolve_precision(config.training.precision)})
+    config = config.model_copy(update={"model": model, "training": training})
+    if training.augmentation != "none" and len(facts.input_shape) == 1:
+        raise InputError("training.augmentation: feature vectors cannot be flipped or cropped; set it to none")
+    with torch.random.fork_rng():
+        build_model(model.name, facts.input_shape, facts.classes, model.options)
+    ground = Ground(
+        config=config,
+        fingerprint=facts.fingerprint,
+        records=facts.records,
+        input_shape=facts.input_shape,
+        classes=facts.classes,
+        source_digest=model_source_digest(model.name),
+        device="cuda" if config.engine.gpus_per_worker else "cpu",
+    )
+    study = Study(config, space, facts, Blueprint(ground, space.stop_epochs(training.epochs), space.needs_reserve))
+    _check_plan(study)
+    return study
+
+
+def _resolved_model(model: ModelConfig, facts: DataFacts) -> ModelConfig:
+    if model.name != "auto":
+        return model
+    return model.model_copy(update={"name": "cnn" if len(facts.input_shape) == 3 else "mlp"})
+
+
+def _check_plan(study: Study) -> None:
+    members = len(next(iter(study.blueprint.plan(0).roles.values())))
+    workers = study.config.engine.workers_per_model
+    if study.config.training.batch_size < 2 * workers:
+        raise InputError(
+            f"training.batch_size is {study.config.training.batch_size}: {workers} workers need 2 records each in a "
+            f"batch; set it to {2 * workers} or more"
+        )
+    if members < 2 * max(workers, 2):
+        raise InputError(
+            f"plan.part_size: {members} members are too few to train and attack; give {4 * max(workers, 2)} or more"
+        )
+
+
+def _domains(defenses: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        defense: {
+            name: domain.model_dump() if hasattr(domain, "model_dump") else list(domain)
+            for name, domain in hyperparameters.items()
+        }
+        for defense, hyperparameters in defenses.items()
+    }
