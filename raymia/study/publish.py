@@ -101,8 +101,14 @@ def study_record(study: Study, name: str) -> StudyRecord:
     return StudyRecord(study.key, name, params, tags, study.config.to_yaml())
 
 
-def trial_record(one: MeasuredSetting, folder: StudyFolder, store: Store) -> TrialRecord:
-    """A measured setting as one of MLflow's child runs, with its ROC figure."""
+def failed_record(setting: Setting, recipe: ResultRecipe, reason: str) -> TrialRecord:
+    """A setting that could not be measured, as one of MLflow's child runs."""
+    params = {"defense": setting.name, **setting.hyperparameters}
+    return TrialRecord(recipe.key, setting.label, params, status="failed", error=reason)
+
+
+def trial_record(one: MeasuredSetting, folder: StudyFolder, store: Store, started: float | None = None) -> TrialRecord:
+    """A measured setting as one of MLflow's child runs, with its ROC figure. started: Unix seconds, if it ran now."""
     metrics: dict[str, float] = {"device_seconds": device_seconds([one.recipe], store)}
     utility = one.result.utility
     for name in ("train_accuracy", "test_accuracy", "generalization_gap", "ece"):
@@ -122,6 +128,7 @@ def trial_record(one: MeasuredSetting, folder: StudyFolder, store: Store) -> Tri
         metrics=metrics,
         curves={"train_loss": list(enumerate(one.measured.train_loss, start=1))},
         figures={"roc": _roc(one, folder, store)},
+        started_at=started,
     )
 
 

@@ -32,19 +32,15 @@ _LOOK_SECONDS = 0.5
 class Trials:
     """The settings tried, in the order they were proposed, and what became of them.
 
-    done: numbers of the measured ones. failures: by number, every failed try. best: the best trade-off so far.
+    started: Unix seconds, by number. done: numbers of the measured ones. failures: by number, every failed try. best: the best trade-off so far.
     """
 
     settings: list[tuple[Setting, ResultRecipe]] = field(default_factory=list)
+    started: dict[int, float] = field(default_factory=dict)
     done: set[int] = field(default_factory=set)
     failures: dict[int, list[Failure]] = field(default_factory=dict)
     best: str | None = None
     tally: Tally = field(default_factory=Tally)
-
-    @property
-    def measured(self) -> list[tuple[Setting, ResultRecipe]]:
-        """The measured settings in their order."""
-        return [self.settings[number] for number in sorted(self.done)]
 
 
 Finished = Callable[[Trials, int], None]
@@ -128,6 +124,9 @@ class _Watcher(tune.Callback):
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles itself for a restore of its own, which is not how a study resumes.
         return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._trials.started.setdefault(trial.config["number"], time.time())
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         number = trial.config["number"]

@@ -18,6 +18,7 @@ from raymia.recipes.blueprint import models
 from raymia.recipes.recipe import ready, walk
 from raymia.records import Records, check_source, load_records
 from raymia.report.live import LiveView
+from raymia.report.summary import best_trade_off
 from raymia.space import Space
 from raymia.store import Inspection, Store
 from raymia.study.facts import DataFacts, facts_of, recall_facts, remember_facts
@@ -26,6 +27,7 @@ from raymia.study.price import exists, present_names, price
 from raymia.study.publish import (
     MeasuredSetting,
     device_seconds,
+    failed_record,
     read_measured,
     study_record,
     table,
@@ -123,13 +125,13 @@ class Session:
         from raymia.engine.read import read_records
 
         started = time.time()
+        check_tracking_uri(self.uri, len(cluster.nodes))
         records = read_records(self.config.data.dataset, limit=self.config.data.limit)
         facts = facts_of(records)
         study = assemble(self.config, self.space, facts)
         folder = self._folder(study)
         if dry_run:
             return self._say_price(study)
-        check_tracking_uri(self.uri, len(cluster.nodes))
         ray_cluster.check_nodes(cluster, self.store, study.config.training.precision)
         remember_facts(self.config.data, facts, self.store)
         with folder.held():
@@ -146,13 +148,14 @@ class Session:
         folder.write_record(study, "running")
         folder.write_text(REFERENCES, _references(study.recipes))
         with self._tracker(study, folder) as tracker, LiveView(self.console, self.quiet) as view:
+            measured: dict[int, MeasuredSetting] = {}
 
             def finished(trials: Trials, number: int) -> None:
-                if number in trials.done:
-                    one = read_measured([trials.settings[number]], self.store)[0]
-                    tracker.trial(trial_record(one, folder, self.store))
-                    trials.best = best_so_far(study, trials, self.store)
                 folder.write_text(REFERENCES, _references([recipe for _, recipe in trials.settings]))
+                if number in trials.done:
+                    [measured[number]] = read_measured([trials.settings[number]], self.store)
+                    tracker.trial(trial_record(measured[number], folder, self.store, trials.started[number]))
+                    trials.best = best_trade_off(table(study, [measured[one] for one in sorted(measured)]))
 
             try:
                 trials = run_trials(study, self.store, cluster, records, view, finished)
@@ -162,14 +165,11 @@ class Session:
             for name in trials.tally.damaged:
                 view.warn(f"damaged, rebuilt: {name}")
             failures = list(failed_settings(trials))
-            self._write_failures(folder, trials)
-            return self._finish(study, folder, read_measured(trials.measured, self.store), failures, tracker, started)
-
-    def _write_failures(self, folder: StudyFolder, trials: Any) -> None:
-        for number, tries in trials.failures.items():
-            label = trials.settings[number][0].label
-            text = "\n".join(f"try {i}: {one.message}\n{one.detail}" for i, one in enumerate(tries, start=1))
-            folder.write_text(f"failure-{number}.txt", f"{label}\n\n{text}\n")
+            for number in sorted(trials.failures.keys() - trials.done):
+                tracker.trial(failed_record(*trials.settings[number], trials.failures[number][-1].message))
+                folder.write_text(f"failure-{number}.txt", _story(trials, number))
+            in_order = [measured[number] for number in sorted(measured)]
+            return self._finish(study, folder, in_order, failures, tracker, started)
 
     def _finish(
         self,
@@ -226,11 +226,11 @@ class Session:
         self.console.print(f"MLflow   {how}", highlight=False)
 
 
-def best_so_far(study: Study, trials: Any, store: Store) -> str | None:
-    """The best trade-off among the settings measured so far, in a line."""
-    from raymia.report.summary import best_trade_off
-
-    return best_trade_off(table(study, read_measured(trials.measured, store)))
+def _story(trials: Any, number: int) -> str:
+    """Every failed try of a setting, with its traceback."""
+    tries = enumerate(trials.failures[number], start=1)
+    text = "\n".join(f"try {count}: {one.message}\n{one.detail}" for count, one in tries)
+    return f"{trials.settings[number][0].label}\n\n{text}\n"
 
 
 def _references(recipes: list[Any]) -> str:
