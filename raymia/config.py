@@ -63,6 +63,12 @@ class TrainingConfig(_Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     checkpoint_every: Count = 10
 
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> "TrainingConfig":
+        if self.nesterov and self.optimizer == "sgd" and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0: set training.momentum, or nesterov to false")
+        return self
+
 
 class EngineConfig(_Section):
     """How models are laid over the machine: part of their identity, since they change the arithmetic.
@@ -119,8 +125,8 @@ def build_config(preset: str | None, overrides: Mapping[str, Any]) -> StudyConfi
     dataset = str(overrides.get("data.dataset", "digits"))
     if preset is not None:
         content = read_yaml(find_yaml(preset, configs_folder() / "presets", "preset"))
-    elif (default := configs_folder() / "presets" / f"{DEFAULT_PRESETS.get(dataset, dataset)}.yaml").is_file():
-        content = read_yaml(default)
+    elif dataset in DEFAULT_PRESETS:
+        content = read_yaml(configs_folder() / "presets" / f"{DEFAULT_PRESETS[dataset]}.yaml")
     content.pop("description", None)
     for key, value in overrides.items():
         _assign(content, key, value)
@@ -130,7 +136,7 @@ def build_config(preset: str | None, overrides: Mapping[str, Any]) -> StudyConfi
         raise InputError(_first_problem(error)) from None
 
 
-DEFAULT_PRESETS = {"cifar10": "cifar10_desk", "cifar100": "cifar100_desk"}
+DEFAULT_PRESETS = {"digits": "digits", "cifar10": "cifar10_desk", "cifar100": "cifar100_desk"}
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
@@ -188,10 +194,24 @@ def _first_problem(error: ValidationError) -> str:
     problem = error.errors(include_url=False, include_context=False)[0]
     path = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"unknown setting {path!r}: {suggestion(path, sorted(_known_keys(StudyConfig)))}"
+        return _unknown_setting(path, problem["input"])
+    if path.startswith("model.options.") and len(problem["loc"]) > 3:
+        # Of a union, pydantic names each member that did not fit.
+        path = ".".join(str(part) for part in problem["loc"][:3])
+        return f"{path}: must be a number, true or false, a text, or a list of these"
     message = problem["msg"].removeprefix("Value error, ")
     given = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
     return f"{path}: {message[0].lower()}{message[1:]}{given}"
+
+
+def _unknown_setting(path: str, given: Any) -> str:
+    if isinstance(given, dict) and given:
+        path = f"{path}.{next(iter(given))}"
+    known = sorted(_known_keys(StudyConfig))
+    same_name = [key for key in known if key.rpartition(".")[2] == path.rpartition(".")[2]]
+    if same_name:
+        return f"unknown setting {path!r}: did you mean {same_name[0]!r}?"
+    return f"unknown setting {path!r}: {suggestion(path, known)}"
 
 
 def _known_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:

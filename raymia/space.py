@@ -244,8 +244,9 @@ def _branch(entry: Any, path: Path) -> Branch:
         defenses[str(defense)] = {
             str(name): _domain(value, f"{path}: {defense}.{name}") for name, value in (given or {}).items()
         }
-    if "none" in defenses and len(defenses) > 1:
-        raise InputError(f"{path}: none stands alone; take it out of {' + '.join(defenses)}")
+    for alone in ("none", "custom"):
+        if alone in defenses and len(defenses) > 1:
+            raise InputError(f"{path}: {alone} stands alone; take it out of {' + '.join(defenses)}")
     return Branch(defenses)
 
 

@@ -50,7 +50,8 @@ class Store:
 
     def write(self, name: str, payload: bytes, meta: dict[str, Any]) -> None:
         """Write an artifact, replacing one of the same name. A reader sees the old one or the new one, never a part."""
-        header = {"sha256": _digest(payload, meta), "size": len(payload), "meta": meta, "fresh": self.fresh}
+        digest = _digest(payload, meta, self.fresh)
+        header = {"sha256": digest, "size": len(payload), "meta": meta, "fresh": self.fresh}
         content = _MAGIC + json.dumps(header).encode() + b"\n" + payload
         filesystem, path = self._located[0], self._path(name)
         folder = str(PurePosixPath(path).parent)
@@ -71,7 +72,7 @@ class Store:
             raise MissingError(f"no artifact {name}") from None
         line, newline, payload = content.partition(b"\n")
         header = _header(line)
-        if not newline or header is None or header["sha256"] != _digest(payload, header["meta"]):
+        if not newline or header is None or not _whole(header, payload):
             raise DamagedError(f"artifact {name} is damaged")
         if self.fresh is not None and header["fresh"] != self.fresh:
             raise MissingError(f"artifact {name} is older than this fresh run")
@@ -98,7 +99,7 @@ class Store:
             return
 
     def names(self) -> Iterator[tuple[str, int]]:
-        """Every artifact's name and size in bytes."""
+        """Every file's name and size in bytes: the artifacts, and what writes that were killed left behind."""
         selector = fs.FileSelector(self._located[1], recursive=True, allow_not_found=True)
         base = PurePosixPath(self._located[1])
         for info in self._located[0].get_file_info(selector):
@@ -124,10 +125,16 @@ class Inspection:
         return True
 
 
-def _digest(payload: bytes, meta: dict[str, Any]) -> str:
+def _digest(payload: bytes, meta: dict[str, Any], fresh: str | None) -> str:
     digest = hashlib.sha256(json.dumps(meta).encode())
+    digest.update((fresh or "").encode())
     digest.update(payload)
     return digest.hexdigest()
+
+
+def _whole(header: dict[str, Any], payload: bytes) -> bool:
+    digest = _digest(payload, header["meta"], header["fresh"])
+    return header["size"] == len(payload) and header["sha256"] == digest
 
 
 def _header(line: bytes) -> dict[str, Any] | None:
@@ -137,7 +144,10 @@ def _header(line: bytes) -> dict[str, Any] | None:
         header = json.loads(line[len(_MAGIC) :])
     except ValueError:
         return None
-    return header if isinstance(header, dict) and {"sha256", "meta", "fresh"} <= header.keys() else None
+    if not isinstance(header, dict) or header.keys() != {"sha256", "size", "meta", "fresh"}:
+        return None
+    # Only the very bytes that were written: JSON itself would let a changed space or escape pass.
+    return header if json.dumps(header).encode() == line[len(_MAGIC) :] else None
 
 
 def _write_local(path: Path, content: bytes) -> None:

@@ -1,7 +1,7 @@
 """Versions of the stages: raised by hand when a stage's source changes what it computes, so that old artifacts retire.
 
-A defense and an attack carry their own (`version`). The lock in `tests/` holds a digest of each stage's source; a test
-fails when a source changes and its version does not.
+A defense carries its own (`version`). The lock in `tests/` holds a digest of each stage's source; a test fails when a
+source changes and its version does not.
 """
 
 VERSIONS = {"records": 1, "models": 1, "training": 1, "signals": 1, "attacks": 1, "metrics": 1}

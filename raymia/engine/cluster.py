@@ -1,8 +1,10 @@
 """Ray, started quietly or joined; what it offers, checked before anything trains."""
 
 import logging
+import math
 import os
 import signal
+import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,21 +21,41 @@ _QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_SYNCER": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 # A driver of trials uses no CPU, but must stay on the head node, where no pre-emption takes it.
 HEAD_SLIVER = {"node:__internal_head__": 0.001}
+_ANSWER_SECONDS = 10
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """What the study runs on. nodes: addresses of the nodes alive. joined: an existing cluster rather than our own."""
+    """What the study runs on. joined: an existing cluster rather than our own.
+
+    nodes: ids of the nodes alive. shapes: CPUs and GPUs of each of them. cpus, gpus: of all together.
+    """
 
     nodes: tuple[str, ...]
-    cpus: float
-    gpus: float
+    shapes: tuple[tuple[float, float], ...]
     joined: bool
+
+    @property
+    def cpus(self) -> float:
+        return sum(cpus for cpus, _ in self.shapes)
+
+    @property
+    def gpus(self) -> float:
+        return sum(gpus for _, gpus in self.shapes)
+
+    def room(self, engine: EngineConfig) -> int:
+        """How many workers of models fit at once; each needs its CPUs and GPUs on one node."""
+        return sum(_workers_on(cpus, gpus, engine) for cpus, gpus in self.shapes)
+
+
+def _workers_on(cpus: float, gpus: float, engine: EngineConfig) -> int:
+    by_cpus = math.floor(cpus / engine.threads_per_worker)
+    # A tenth of a GPU fits ten times, whatever binary fractions say.
+    return min(by_cpus, math.floor(gpus / engine.gpus_per_worker + 1e-9)) if engine.gpus_per_worker else by_cpus
 
 
 @contextmanager
@@ -43,21 +65,42 @@ def started(address: str | None, engine: EngineConfig) -> Iterator[Cluster]:
     Raises InputError when no cluster answers there, or when it can never satisfy what one model asks for.
     """
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
+    joined = address or os.environ.get("RAY_ADDRESS")
+    if joined:
+        _check_address(joined)
     import ray  # after the environment is set
 
-    joined = address or os.environ.get("RAY_ADDRESS")
     before = signal.getsignal(signal.SIGTERM)
     try:
         _connect(joined, engine)
         signal.signal(signal.SIGTERM, _exit_on_sigterm)
         for name in ("ray.tune", "ray.tune.tune", "ray.tune.analysis.experiment_analysis", "ray.train", "ray.data"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        cluster = _described(bool(joined))
+        cluster = described(joined=bool(joined))
         check_resources(engine, cluster)
         yield cluster
     finally:
         ray.shutdown()
         signal.signal(signal.SIGTERM, before)
+
+
+def _check_address(address: str) -> None:
+    """Raise InputError where nobody listens: Ray itself would try for minutes, and fill the console with it."""
+    if address.startswith("ray://"):
+        raise InputError(
+            f"--address {address}: a study cannot run through Ray Client; start it on a machine of the cluster with "
+            "--address HOST:6379, or hand it in by `ray job submit`"
+        )
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "/" in address:
+        return  # `auto`, or something that Ray refuses at once
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"--address {address}: no Ray cluster answers ({error}); give the HOST:PORT that `ray start --head` "
+            "printed, or leave it (and RAY_ADDRESS) out to run on this machine"
+        ) from None
 
 
 def _connect(address: str | None, engine: EngineConfig) -> None:
@@ -82,15 +125,14 @@ def _connect(address: str | None, engine: EngineConfig) -> None:
         raise RunError(f"Ray did not start: {reason}") from None
 
 
-def _described(joined: bool) -> Cluster:
+def described(*, joined: bool) -> Cluster:
+    """The cluster this process is connected to, as it is now."""
     import ray
 
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    resources = ray.cluster_resources()
+    nodes = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: node["NodeID"])
     return Cluster(
-        nodes=tuple(sorted(node["NodeID"] for node in nodes)),
-        cpus=float(resources.get("CPU", 0)),
-        gpus=float(resources.get("GPU", 0)),
+        nodes=tuple(node["NodeID"] for node in nodes),
+        shapes=tuple((node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0)) for node in nodes),
         joined=joined,
     )
 
@@ -108,6 +150,12 @@ def check_resources(engine: EngineConfig, cluster: Cluster) -> None:
         raise InputError(
             f"engine.gpus_per_worker asks for {gpus:g} GPUs a model, the cluster has {cluster.gpus:g}: "
             "set engine.gpus_per_worker=0 to train on CPUs"
+        )
+    room = cluster.room(engine)
+    if room < engine.workers_per_model:
+        raise InputError(
+            f"engine.threads_per_worker: the cluster's nodes hold {room} workers of {engine.threads_per_worker} CPUs "
+            f"and {engine.gpus_per_worker:g} GPUs, a model needs {engine.workers_per_model}: lower one of them"
         )
 
 

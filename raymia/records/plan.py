@@ -73,13 +73,14 @@ def quad_plan(
     order = [Role.TARGET_IN, Role.TARGET_OUT, Role.SHADOW_IN, Role.SHADOW_OUT]
     if reserve:
         order.append(Role.RESERVE)
-    size = part_size if part_size is not None else (records - canaries) // len(order)
+    largest = max((records - canaries) // len(order), 0)
+    size = max(largest, 1) if part_size is None else part_size
     needed = size * len(order) + canaries
-    if size < 1 or needed > records:
+    if needed > records:
+        remedy = f"set plan.part_size to {largest} or less, or bring more data" if largest else "bring more data"
         raise InputError(
-            f"plan.part_size: {len(order)} parts of {max(size, 1)} records and {canaries} canaries need "
-            f"{max(needed, len(order))} records, the data set has {records}: "
-            f"set plan.part_size to {max((records - canaries) // len(order), 0)} or less, or bring more data"
+            f"plan.part_size: {len(order)} parts of {size} records and {canaries} canaries need {needed} records, "
+            f"the data set has {records}: {remedy}"
         )
     permutation = generator(seed, "plan", target).permutation(records)
     roles = {role: np.sort(permutation[i * size : (i + 1) * size]) for i, role in enumerate(order)}

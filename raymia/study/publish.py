@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raymia.keys import content_key
 from raymia.metrics.results import SettingResult
 from raymia.metrics.roc import roc_curve
 from raymia.metrics.summary import Row, rows
@@ -104,7 +105,12 @@ def study_record(study: Study, name: str) -> StudyRecord:
 def failed_record(setting: Setting, recipe: ResultRecipe, reason: str) -> TrialRecord:
     """A setting that could not be measured, as one of MLflow's child runs."""
     params = {"defense": setting.name, **setting.hyperparameters}
-    return TrialRecord(recipe.key, setting.label, params, status="failed", error=reason)
+    return TrialRecord(_trial_key(setting, recipe), setting.label, params, status="failed", error=reason)
+
+
+def _trial_key(setting: Setting, recipe: ResultRecipe) -> str:
+    # Two settings may come to the same recipe (early stops that round to one epoch), yet are two trials.
+    return content_key("trial", [recipe.key, setting.name, setting.hyperparameters])
 
 
 def trial_record(one: MeasuredSetting, folder: StudyFolder, store: Store, started: float | None = None) -> TrialRecord:
@@ -122,7 +128,7 @@ def trial_record(one: MeasuredSetting, folder: StudyFolder, store: Store, starte
             if point.tpr is not None:
                 metrics[f"attack/{attack}/tpr_at_fpr_{point.target_fpr:g}"] = point.tpr
     return TrialRecord(
-        key=one.recipe.key,
+        key=_trial_key(one.setting, one.recipe),
         name=one.setting.label,
         params={"defense": one.setting.name, **one.setting.hyperparameters},
         metrics=metrics,

@@ -32,7 +32,8 @@ _LOOK_SECONDS = 0.5
 class Trials:
     """The settings tried, in the order they were proposed, and what became of them.
 
-    started: Unix seconds, by number. done: numbers of the measured ones. failures: by number, every failed try. best: the best trade-off so far.
+    started: Unix seconds, by number. done: numbers of the measured ones. failures: by number, every failed
+    try. best: the best trade-off so far.
     """
 
     settings: list[tuple[Setting, ResultRecipe]] = field(default_factory=list)
@@ -56,12 +57,10 @@ def run_trials(
     workshop = open_workshop(ray.put(records), store)
     trials = Trials()
 
-    def order(number: int, setting: Setting) -> ResultRecipe:
+    def order(number: int, setting: Setting) -> None:
         recipe = study.result(setting)
-        if number == len(trials.settings):
-            ray.get(workshop.order.remote(number, recipe))
-            trials.settings.append((setting, recipe))
-        return recipe
+        ray.get(workshop.order.remote(number, recipe))
+        trials.settings.append((setting, recipe))
 
     source = proposer(study.space, study.config.seed)
     watcher = _Watcher(trials, finished)

@@ -6,7 +6,6 @@ from typing import Any, Protocol
 import optuna
 from ray.tune.search import Searcher
 
-from raymia.recipes.result import ResultRecipe
 from raymia.seeds import derive_seed
 from raymia.space import UNDEFENDED, Branch, Range, Setting, Space
 
@@ -102,10 +101,10 @@ def proposer(space: Space, seed: int) -> Proposer:
 class SettingSearcher(Searcher):
     """Ray Tune's view of a proposer: hands out one setting a trial, and tells a batch's outcomes in its order.
 
-    order: called with each new trial number and setting, before the trial starts; returns the setting's recipe.
+    order: called with each new setting and its number, before its trial starts.
     """
 
-    def __init__(self, source: Proposer, order: Callable[[int, Setting], ResultRecipe]) -> None:
+    def __init__(self, source: Proposer, order: Callable[[int, Setting], None]) -> None:
         super().__init__(metric=None, mode=None)
         self._source = source
         self._order = order
@@ -113,8 +112,7 @@ class SettingSearcher(Searcher):
         self._batch: list[int] = []
         self._outcomes: dict[int, Objectives | None] = {}
         self._numbers: dict[str, int] = {}
-        self._seen: dict[str, int] = {}
-        self._next = 0
+        self._seen: dict[Setting, int] = {}
         self._ended = False
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -135,15 +133,13 @@ class SettingSearcher(Searcher):
             self._batch = [self._number(setting) for setting in settings]
 
     def _number(self, setting: Setting) -> int:
-        number = self._next
-        recipe = self._order(number, setting)
-        if recipe.key in self._seen:
-            # Optuna may propose a setting twice: its outcome is known, or will be.
-            return self._seen[recipe.key]
-        self._next += 1
-        self._seen[recipe.key] = number
-        self._waiting.append(number)
-        return number
+        # Optuna may propose a setting twice: its outcome is known, or will be.
+        if setting not in self._seen:
+            number = len(self._seen)
+            self._order(number, setting)
+            self._seen[setting] = number
+            self._waiting.append(number)
+        return self._seen[setting]
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         number = self._numbers[trial_id]

@@ -63,6 +63,9 @@ def train(build: Callable[[], Classifier], plan: Plan, keeper: Keeper, group: Gr
         run = _start(build, plan, group, device)
         history, done = _resume(run, keeper, first=min(plan.snapshots))
         rows = Rows(plan.rows, plan.classes, device)
+        if done in plan.snapshots and group.rank == 0:
+            # The last checkpoint fell on an epoch whose model was not asked for then.
+            keeper.snapshot(done, run.model.state_dict(), history)
         for epoch in range(done, max(plan.snapshots)):
             history.append(_one_epoch(run, rows))
             _keep(run, keeper, plan, history)
@@ -133,14 +136,19 @@ def _one_epoch(run: Run, rows: Rows) -> float:
         total += run.step(batch, len(numbers))
     loss = run.group.mean(float(total) / max(len(batches), 1))
     if not math.isfinite(loss):
-        raise DivergedError(
-            f"training diverged at epoch {run.epoch + 1}: the loss is {loss}; lower training.learning_rate"
-        )
+        raise _diverged(run, f"the loss is {loss}")
     return loss
+
+
+def _diverged(run: Run, what: str) -> DivergedError:
+    return DivergedError(f"training diverged at epoch {run.epoch + 1}: {what}; lower training.learning_rate")
 
 
 def _keep(run: Run, keeper: Keeper, plan: Plan, history: list[float]) -> None:
     done = run.epoch + 1
+    if done in plan.snapshots and not all(bool(torch.isfinite(value).all()) for value in run.model.parameters()):
+        # An epoch's loss is from before its last step.
+        raise _diverged(run, "the weights are no longer finite")
     if run.group.rank == 0:
         if done in plan.snapshots:
             keeper.snapshot(done, run.model.state_dict(), history)
