@@ -72,7 +72,7 @@ def trial_entry(record: TrialRecord) -> dict[str, Any]:
 
 def content_digest(entry: Mapping[str, Any]) -> str:
     """Equal for two entries that say the same at different times."""
-    content = {name: value for name, value in entry.items() if name != "time"}
+    content = {name: value for name, value in entry.items() if name not in ("time", "started_at", "ended_at")}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

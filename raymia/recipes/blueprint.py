@@ -1,6 +1,6 @@
 """From a setting to its graph of recipes: which models, on which records, under which attacks."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -50,8 +50,8 @@ class Blueprint:
         plan = self.plan(target)
         scored = self._signals(setting, plan, Role.TARGET_IN, plan.scored, ("target", target))
         shadow = self._signals(setting, plan, Role.SHADOW_IN, plan.shadow, ("shadow", target))
-        member = _first(plan.scored, len(plan[Role.TARGET_IN]))
-        shadow_member = _first(plan.shadow, len(plan[Role.SHADOW_IN]))
+        member = np.isin(plan.scored, plan[Role.TARGET_IN])
+        shadow_member = np.isin(plan.shadow, plan[Role.SHADOW_IN])
         return tuple(ScoresRecipe(attack, scored, member, shadow, shadow_member) for attack in self.attacks)
 
     def _signals(
@@ -77,10 +77,6 @@ class Blueprint:
 def models(recipes: Iterable[Recipe]) -> list[Recipe]:
     """The distinct models among whatever the recipes need."""
     return [recipe for recipe in walk(list(recipes)) if recipe.kind == "models"]
-
-
-def _first(positions: Sequence[int] | Positions, count: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    return np.arange(len(positions)) < count
 
 
 @lru_cache(maxsize=1024)

@@ -44,4 +44,7 @@ class Records:
         for array in (self.inputs, self.labels, self.ids):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
+        if len(self.labels) and self.classes != self.labels.max() + 1:
+            # Classes without a record show in no array, yet a model has an output for each.
+            digest.update(f"{self.classes} classes".encode())
         return digest.hexdigest()[:32]

@@ -7,6 +7,7 @@ shadow's, so that no record serves twice. Reference models (LiRA, RMIA) train on
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,15 +51,15 @@ class MembershipPlan:
     def __getitem__(self, role: Role) -> Positions:
         return self.roles[role]
 
-    @property
+    @cached_property
     def scored(self) -> Positions:
-        """The records whose membership is attacked: the target's members, then its non-members."""
-        return np.concatenate([self[Role.TARGET_IN], self[Role.TARGET_OUT]])
+        """The records whose membership is attacked, sorted, so that their order tells nothing of it."""
+        return np.sort(np.concatenate([self[Role.TARGET_IN], self[Role.TARGET_OUT]]))
 
-    @property
+    @cached_property
     def shadow(self) -> Positions:
-        """The attacker's own records (they also serve as its population): shadow members, then non-members."""
-        return np.concatenate([self[Role.SHADOW_IN], self[Role.SHADOW_OUT]])
+        """The attacker's own records, sorted (they also serve as its population)."""
+        return np.sort(np.concatenate([self[Role.SHADOW_IN], self[Role.SHADOW_OUT]]))
 
 
 def quad_plan(

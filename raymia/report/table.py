@@ -64,8 +64,8 @@ def frontier_table(rows: Sequence[Row], width: int) -> RenderableType:
     table = _few(found, width) if few else _many(found, width)
     chance = "; p: how often it is when the seeds are resampled" if few or _CHANCE in _fitting(found, width) else ""
     caption = (
-        f"* on the frontier{chance}. Intervals: {level}; those of the worst attack hold for all attacks at once. "
-        "Every number: frontier.csv."
+        f"* on the frontier{chance}. Intervals: {level}; those of the worst attack hold for all attacks at once, but "
+        "each setting's for itself alone. Every number: frontier.csv."
     )
     return Group(Text("Test accuracy against the worst attack", style="bold"), table, Text(caption, style="dim"))
 
