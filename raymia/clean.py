@@ -1,5 +1,6 @@
 """`python -m raymia.clean`: list, then free, the artifacts that no study under the results uses."""
 
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import click
 from raymia.commands import run_command
 from raymia.errors import InputError
 from raymia.store import Store
+from raymia.study.lock import is_held
 
 REFERENCES = "artifacts.txt"
 
@@ -30,7 +32,9 @@ def clean(results: str, yes: bool) -> int:
     for kind, count in sorted(counts.items()):
         size = sum(size for name, size in unused if name.partition("/")[0] == kind)
         click.echo(f"{kind:<12} {count:>7,} unused  {size / 1e6:>10,.1f} MB")
-    if yes or click.confirm(f"free {total / 1e6:,.1f} MB?"):
+    if not yes and not _somebody_is_there():
+        click.echo("nothing freed, since nobody can be asked; --yes frees them")
+    elif yes or click.confirm(f"free {total / 1e6:,.1f} MB?"):
         for name, _ in unused:
             store.delete(name)
         click.echo(f"freed {total / 1e6:,.1f} MB")
@@ -42,8 +46,19 @@ def unused_artifacts(root: Path, store: Store) -> list[tuple[str, int]]:
     used: set[str] = set()
     for references in root.glob(f"*/{REFERENCES}"):
         used |= set(references.read_text(encoding="utf-8").split())
-    # What is known of data files is small, and of use to any study.
-    return sorted((name, size) for name, size in store.names() if name not in used and not name.startswith("facts/"))
+    running = any(is_held(folder) for folder in root.iterdir() if folder.is_dir())
+    return sorted((name, size) for name, size in store.names() if name not in used and not _spared(name, running))
+
+
+def _somebody_is_there() -> bool:
+    return sys.stdin.isatty()
+
+
+def _spared(name: str, running: bool) -> bool:
+    """What no study lists and still stays: what is known of data files, what a running study is writing just now."""
+    kind, _, rest = name.partition("/")
+    half_written = rest.rpartition("/")[2].startswith(".")
+    return kind == "facts" or (running and (half_written or kind == "probes"))
 
 
 def main() -> None:

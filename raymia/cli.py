@@ -1,12 +1,10 @@
 """`raymia`: one script with the same verbs as the modules."""
 
-import sys
-
 import click
 
 import raymia
 from raymia.clean import clean
-from raymia.commands import guarded
+from raymia.commands import guarded, leave
 from raymia.tune import tune
 
 
@@ -18,4 +16,4 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of the `raymia` script."""
-    sys.exit(guarded(lambda: cli.main(standalone_mode=False, prog_name="raymia")))
+    leave(guarded(lambda: cli.main(standalone_mode=False, prog_name="raymia")))

@@ -31,8 +31,7 @@ class Store:
     """A folder of artifacts: a local path, or any URI that pyarrow's filesystems read (s3://, gs://, hdfs:// …).
 
     A file is a header line (JSON: checksum, size, meta) and the payload. An artifact written in a run marked
-    `fresh` carries the run's mark, and only those count as present: so `--fresh` redoes everything once, and
-    an interrupted fresh run still resumes.
+    `fresh` carries the run's mark, and only those count as present to it: so a fresh run redoes everything once.
     """
 
     root: str

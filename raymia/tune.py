@@ -57,6 +57,10 @@ def tune(
     overrides |= {key: value for key, value in given.items() if value is not None}
     config = build_config(preset, overrides)
     chosen = with_search(_space(space, train), search, samples)
+    if samples is not None and chosen.search.method == "grid":
+        raise InputError("--samples: a grid tries all its values; add --search random or --search optuna")
+    if not results:
+        raise InputError("--results: is empty; give a folder")
     # Torch, Ray and the rest take seconds to load: the command line is checked before.
     from raymia.study.session import Session
 

@@ -112,7 +112,7 @@ def test_nesterov_without_momentum_is_refused_before_torch_does() -> None:
 def test_a_configuration_cannot_be_changed() -> None:
     config = StudyConfig()
     with pytest.raises(ValidationError, match="frozen"):
-        config.training.epochs = 3  # type: ignore[misc]
+        config.training.epochs = 3
 
 
 @pytest.mark.parametrize(

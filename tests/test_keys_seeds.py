@@ -60,7 +60,7 @@ def test_an_arrays_digest_sees_type_shape_and_bytes() -> None:
     array = np.arange(6, dtype=np.int64)
     changed = array.copy()
     changed[5] = 7
-    others = [array.astype(np.int32), array.reshape(2, 3), changed, array.astype(">i8")]
+    others: list[Any] = [array.astype(np.int32), array.reshape(2, 3), changed, array.astype(">i8")]
     digests = [array_digest(one) for one in (array, *others)]
     assert len(set(digests)) == len(digests)
     assert array_digest(np.asfortranarray(array.reshape(2, 3))) == array_digest(array.reshape(2, 3))

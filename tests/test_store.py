@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from raymia.store import DamagedError, Inspection, MissingError, Store
 
-META = {"seconds": 1.5, "history": [2.25, 1e-7], "label": "mixup α=0.3 \"quoted\"", "none": None}
+META = {"seconds": 1.5, "history": [2.25, 1e-7], "label": 'mixup α=0.3 "quoted"', "none": None}
 PAYLOAD = b"first line\nsecond \x00\xff line" * 3
 
 
@@ -63,9 +63,7 @@ def test_names_and_sizes_are_listed_and_deleting_takes_one(store: Store) -> None
     assert list(store.names()) == []
     store.write("models/a", b"1", {})
     store.write("models/deep/b", b"22", {})
-    assert dict(store.names()) == {
-        name: file_of(store, name).stat().st_size for name in ("models/a", "models/deep/b")
-    }
+    assert dict(store.names()) == {name: file_of(store, name).stat().st_size for name in ("models/a", "models/deep/b")}
     store.delete("models/a")
     assert [name for name, _ in store.names()] == ["models/deep/b"]
 

@@ -32,4 +32,4 @@ class LabelSmoothing(Defense):
         spread = self.epsilon / classes if self.form == "torch" else self.epsilon / (classes - 1)
         kept = 1 - spread * classes
         targets = (kept * plain + spread).astype(np.float32)
-        return TrainingSet(rows.inputs, rows.labels, targets, rows.indirect)
+        return TrainingSet(rows.inputs, rows.labels, targets)

@@ -71,14 +71,25 @@ def started(address: str | None, engine: EngineConfig) -> Iterator[Cluster]:
     import ray  # after the environment is set
 
     before = signal.getsignal(signal.SIGTERM)
+    ended_by: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        ended_by.append(number)
+        raise SystemExit(128 + number)
+
     try:
         _connect(joined, engine)
-        signal.signal(signal.SIGTERM, _exit_on_sigterm)
+        signal.signal(signal.SIGTERM, end)
         for name in ("ray.tune", "ray.tune.tune", "ray.tune.analysis.experiment_analysis", "ray.train", "ray.data"):
             logging.getLogger(name).setLevel(logging.ERROR)
         cluster = described(joined=bool(joined))
         check_resources(engine, cluster)
         yield cluster
+    except SystemExit:
+        # Ray, when a call of its own is interrupted, exits with 1.
+        if ended_by:
+            raise SystemExit(128 + ended_by[0]) from None
+        raise
     finally:
         ray.shutdown()
         signal.signal(signal.SIGTERM, before)
@@ -111,7 +122,9 @@ def _connect(address: str | None, engine: EngineConfig) -> None:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         else:
             # Without its dashboard Ray cannot clean up after a stopped group of workers; single workers need none.
+            # `local`: without an address Ray would join whatever cluster was last started on this machine.
             ray.init(
+                address="local",
                 include_dashboard=engine.workers_per_model > 1,
                 log_to_driver=False,
                 logging_level="ERROR",
@@ -159,8 +172,8 @@ def check_resources(engine: EngineConfig, cluster: Cluster) -> None:
         )
 
 
-def check_nodes(cluster: Cluster, store: Store, precision: str) -> None:
-    """Raise InputError where a node cannot see the store, or cannot compute in the study's precision."""
+def check_nodes(cluster: Cluster, store: Store, precision: str, device: str) -> None:
+    """Raise InputError where a node cannot see the store, or would train on a `device` without fast `precision`."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -171,9 +184,9 @@ def check_nodes(cluster: Cluster, store: Store, precision: str) -> None:
         problems = ray.get(
             [
                 task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
-                    store, probe, precision
+                    store, probe, precision, device if shape[device == "cuda"] else None
                 )
-                for node in cluster.nodes
+                for node, shape in zip(cluster.nodes, cluster.shapes, strict=True)
             ]
         )
     finally:
@@ -183,7 +196,7 @@ def check_nodes(cluster: Cluster, store: Store, precision: str) -> None:
             raise InputError(problem)
 
 
-def _node_problem(store: Store, probe: str, precision: str) -> str | None:
+def _node_problem(store: Store, probe: str, precision: str, device: str | None) -> str | None:
     import platform
 
     from raymia.engine.precision import has_fast_bf16
@@ -196,10 +209,8 @@ def _node_problem(store: Store, probe: str, precision: str) -> str | None:
             f"--results {store.root}: node {platform.node()} does not see this folder; "
             "give one that every node shares (a network mount, s3://…)"
         )
-    if precision == "bf16" and not has_fast_bf16():
-        return f"training.precision: node {platform.node()} has no fast bf16; set training.precision=fp32"
+    if precision == "bf16" and device is not None and not has_fast_bf16(device):
+        return (
+            f"training.precision: the {device} of node {platform.node()} has no fast bf16; set training.precision=fp32"
+        )
     return None
-
-
-def _exit_on_sigterm(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)

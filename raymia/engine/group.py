@@ -1,6 +1,8 @@
 """One model trained by several workers: Ray Train with DistributedDataParallel, gloo on CPUs, NCCL on GPUs."""
 
 import contextlib
+import os
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,10 +12,14 @@ from ray import train
 from ray.train.torch import TorchConfig, TorchTrainer
 from torch import distributed, nn
 
-from raymia.engine.workshop import Failure, guarded
+from raymia.engine.workshop import Failure, guarded, threads_of
 from raymia.errors import DivergedError, RunError
 from raymia.recipes.recipe import Bench, Recipe, Report
 from raymia.store import Store
+
+# Ray Train hands these on to a group's processes. The first paces every poll and the end of a run (its own: 2 s); the
+# second is the patience while short tasks of other settings hold the CPUs, and workers import torch (its own: 60 s).
+_PACE = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600"}
 
 
 class TorchGroup:
@@ -40,22 +46,27 @@ def build_in_group(recipe: Recipe, records: Any, store: Store, report: Report) -
     The recipe keeps its own checkpoints in the store, by content, so a group that is started again goes on where the
     last one was. Raises DivergedError as a single worker would, RunError when the workers fail.
     """
-    threads = recipe.ground.config.engine.threads_per_worker  # type: ignore[attr-defined]
+    os.environ.update({name: value for name, value in _PACE.items() if name not in os.environ})
     gpu = recipe.gpus > 0
-    resources = {"CPU": threads, **({"GPU": recipe.gpus} if gpu else {})}
-    trainer = TorchTrainer(
-        _worker,
-        train_loop_config={"recipe": recipe, "records": [records], "store": store, "report": report},
-        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
-        scaling_config=train.ScalingConfig(num_workers=recipe.workers, use_gpu=gpu, resources_per_worker=resources),
-        run_config=train.RunConfig(
-            name=recipe.key, failure_config=train.FailureConfig(max_failures=3, controller_failure_limit=3)
-        ),
-    )
-    try:
-        failure = trainer.fit().return_value
-    except train.TrainingFailedError as error:
-        raise RunError(f"{recipe.label}: its group of workers failed: {' '.join(str(error).split())[:300]}") from None
+    resources = {"CPU": threads_of(recipe), **({"GPU": recipe.gpus} if gpu else {})}
+    # Ray Train keeps a folder a run; nothing in it is needed, so it must not pile up in the home folder.
+    with tempfile.TemporaryDirectory(prefix="raymia-group-") as folder:
+        trainer = TorchTrainer(
+            _worker,
+            train_loop_config={"recipe": recipe, "records": [records], "store": store, "report": report},
+            torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+            scaling_config=train.ScalingConfig(num_workers=recipe.workers, use_gpu=gpu, resources_per_worker=resources),
+            run_config=train.RunConfig(
+                name=recipe.key,
+                storage_path=folder,
+                failure_config=train.FailureConfig(max_failures=3, controller_failure_limit=3),
+            ),
+        )
+        try:
+            failure = trainer.fit().return_value
+        except train.TrainingFailedError as error:
+            reason = " ".join(str(error).split())[:300]
+            raise RunError(f"{recipe.label}: its group of workers failed: {reason}") from None
     if failure is not None:
         raise DivergedError(failure.message)
 

@@ -13,7 +13,8 @@ from typing import Any
 import ray
 import torch
 
-from raymia.engine.cluster import HEAD_SLIVER
+from raymia.config import EngineConfig
+from raymia.engine.cluster import HEAD_SLIVER, described
 from raymia.errors import DivergedError, InputError
 from raymia.recipes.recipe import Bench, Recipe, ready
 from raymia.recipes.result import ResultRecipe
@@ -36,7 +37,7 @@ class Failure:
 
 @dataclass
 class Tally:
-    """What the workshop has done: recipes by kind, and the models in training with (epoch, epochs)."""
+    """What the workshop has done: recipes by kind, each counted once, and the models in training: (epoch, epochs)."""
 
     built: dict[str, int] = field(default_factory=dict)
     reused: dict[str, int] = field(default_factory=dict)
@@ -56,6 +57,11 @@ class Workshop:
         self._orders: dict[int, ResultRecipe] = {}
         self._failures: dict[int, list[Failure]] = {}
         self._building: dict[str, asyncio.Future[Failure | None]] = {}
+        self._counted: set[str] = set()
+        self._whole: set[str] = set()
+        self._submitted: set[str] = set()
+        self._groups = 0
+        self._group_ended = asyncio.Condition()
 
     async def order(self, number: int, recipe: ResultRecipe) -> None:
         """Take down a setting's recipe, to be made when its trial starts."""
@@ -63,13 +69,18 @@ class Workshop:
 
     async def fulfil(self, number: int) -> tuple[float, float] | Failure:
         """Make an ordered setting; its objectives, or why not."""
-        failure = await self.make(self._orders[number])
-        if failure is not None:
-            self._failures.setdefault(number, []).append(failure)
-            return failure
-        self._failures.pop(number, None)
-        measured = await asyncio.to_thread(self._orders[number].open, self._store)
-        return measured.objectives
+        recipe = self._orders[number]
+        failure = await self.make(recipe)
+        if failure is None:
+            try:
+                measured = await asyncio.to_thread(recipe.open, self._store)
+            except Exception as error:
+                failure = _failure(error)
+            else:
+                self._failures.pop(number, None)
+                return measured.objectives
+        self._failures.setdefault(number, []).append(failure)
+        return failure
 
     async def failures(self) -> dict[int, list[Failure]]:
         """Every failed try of the settings that failed, by number."""
@@ -78,57 +89,80 @@ class Workshop:
     async def make(self, recipe: Recipe) -> Failure | None:
         """Build a recipe and all it needs; None, or why not. A failed one may be asked for again."""
         while recipe.key in self._building:
-            failure = await self._building[recipe.key]
-            if failure is not None:
-                return failure
+            earlier = await self._building[recipe.key]
+            if earlier is not None:
+                return earlier
             # The one in flight had the same key, but may have been asked for other snapshots.
         future: asyncio.Future[Failure | None] = asyncio.get_running_loop().create_future()
         self._building[recipe.key] = future
-        failure = Failure("the build was abandoned", "", retry=True)
+        failure: Failure | None = Failure("the build was abandoned", "", retry=True)
         try:
             failure = await self._make(recipe)
+        except Exception as error:
+            # The store cannot be read, say: a setting's failure, with its reason, like any other.
+            failure = _failure(error)
         finally:
             del self._building[recipe.key]
             future.set_result(failure)
         return failure
 
     async def _make(self, recipe: Recipe) -> Failure | None:
-        if await asyncio.to_thread(ready, recipe, self._store, self._inspection):
-            self._tally.reused[recipe.kind] = self._tally.reused.get(recipe.kind, 0) + 1
-            return None
-        failures = await asyncio.gather(*(self.make(part) for part in recipe.requires()))
+        # What an artifact was made from is wanted too, even where the artifact itself is there: results stand on it.
+        failures = await asyncio.gather(*(self.make(part) for part in recipe.requires() if part.key not in self._whole))
         failed = [failure for failure in failures if failure is not None]
         if failed:
             return failed[0]
-        failure = await self._build(recipe)
+        if await asyncio.to_thread(ready, recipe, self._store, self._inspection):
+            self._whole.add(recipe.key)
+            self._count(recipe, self._tally.reused)
+            return None
+        failure = await (self._build_in_group(recipe) if recipe.workers > 1 else self._build(recipe))
         if failure is None:
-            self._tally.built[recipe.kind] = self._tally.built.get(recipe.kind, 0) + 1
+            self._count(recipe, self._tally.built)
         return failure
 
+    def _count(self, recipe: Recipe, tally: dict[str, int]) -> None:
+        # Settings that share a recipe each find it ready, after the first: it is still one recipe.
+        if recipe.key not in self._counted:
+            self._counted.add(recipe.key)
+            tally[recipe.kind] = tally.get(recipe.kind, 0) + 1
+
     async def _build(self, recipe: Recipe) -> Failure | None:
-        me = ray.get_runtime_context().current_actor
-        group = recipe.workers > 1
-        task = _build_in_group if group else _build
-        options = task.options(
-            num_cpus=0 if group else 1,
-            num_gpus=0 if group else recipe.gpus,
-            scheduling_strategy="DEFAULT",
-            name=recipe.label,
-        )
-        if recipe.kind == "models":
-            self._tally.running[recipe.label] = (0, 1)
+        cpus = threads_of(recipe) if recipe.kind == "models" else 1
+        options = _build.options(num_cpus=cpus, num_gpus=recipe.gpus, scheduling_strategy="DEFAULT", name=recipe.label)
+        return await self._outcome(recipe, options, self._records)
+
+    async def _build_in_group(self, recipe: Recipe) -> Failure | None:
+        """Start a group once there is room for all of it: the task that launches it holds no CPU that would wait."""
+        engine = recipe.ground.config.engine  # type: ignore[attr-defined]
+        async with self._group_ended:
+            while self._groups >= max(1, (await asyncio.to_thread(_room, engine)) // recipe.workers):
+                await self._group_ended.wait()
+            self._groups += 1
         try:
-            message: Failure | None = await options.remote(recipe, self._records, self._store, [me])
-        except Exception as error:
-            cause = getattr(error, "cause", None) or error
-            return Failure(_one_line(cause), "".join(traceback.format_exception(error)), retry=True)
+            options = _build_in_group.options(num_cpus=0, scheduling_strategy="DEFAULT", name=recipe.label)
+            return await self._outcome(recipe, options, [self._records])
         finally:
+            async with self._group_ended:
+                self._groups -= 1
+                self._group_ended.notify_all()
+
+    async def _outcome(self, recipe: Recipe, task: Any, records: Any) -> Failure | None:
+        """Wait for a recipe's task; its failure as a value."""
+        me = ray.get_runtime_context().current_actor
+        self._submitted.add(recipe.label)
+        try:
+            failure: Failure | None = await task.remote(recipe, records, self._store, [me])
+        except Exception as error:
+            return _failure(error)
+        finally:
+            self._submitted.discard(recipe.label)
             self._tally.running.pop(recipe.label, None)
-        return message
+        return failure
 
     async def progress(self, label: str, done: int, total: int) -> None:
         """A model in training says how far it is. Late words of one that has ended are ignored."""
-        if label in self._tally.running:
+        if label in self._submitted:
             self._tally.running[label] = (done, total)
 
     async def tally(self) -> Tally:
@@ -144,17 +178,33 @@ def open_workshop(records: Any, store: Store) -> Any:
 
 @ray.remote(max_retries=3)
 def _build(recipe: Recipe, records: Records, store: Store, workshop: list[Any]) -> Failure | None:
-    bench = Bench(records, store, device=_device(), report=_Reporter(workshop[0], recipe.label))
+    report = _Reporter(workshop[0], recipe.label)
+    if recipe.kind == "models":
+        report(0, 1)
+    # A recipe that wants more threads asks for them; what the last one of this process wanted must not matter.
+    torch.set_num_threads(1)
+    bench = Bench(records, store, device=_device(), report=report)
     return guarded(lambda: recipe.build(bench))
 
 
 @ray.remote(max_retries=3)
-def _build_in_group(recipe: Recipe, records: Records, store: Store, workshop: list[Any]) -> Failure | None:
+def _build_in_group(recipe: Recipe, records: list[Any], store: Store, workshop: list[Any]) -> Failure | None:
     # Imported here: a group's machinery takes seconds to load, and few studies use it.
     from raymia.engine.group import build_in_group
 
     report = _Reporter(workshop[0], recipe.label)
-    return guarded(lambda: build_in_group(recipe, ray.put(records), store, report))
+    report(0, 1)
+    return guarded(lambda: build_in_group(recipe, records[0], store, report))
+
+
+def threads_of(model: Recipe) -> int:
+    """CPU threads that each worker of a model uses, and reserves."""
+    threads: int = model.ground.config.engine.threads_per_worker  # type: ignore[attr-defined]
+    return threads
+
+
+def _room(engine: EngineConfig) -> int:
+    return described(joined=True).room(engine)
 
 
 def guarded(build: Any) -> Failure | None:
@@ -184,5 +234,8 @@ def _device() -> torch.device:
     return torch.device("cuda" if ray.get_gpu_ids() else "cpu")
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
+def _failure(error: Exception) -> Failure:
+    """An error that another try may not meet, in one line and in full."""
+    cause = getattr(error, "cause", None) or error
+    line = " ".join(f"{type(cause).__name__}: {cause}".split())[:500]
+    return Failure(line, "".join(traceback.format_exception(error)), retry=True)

@@ -51,15 +51,15 @@ def share_on_frontier(means_RSD: NDArray[np.float64], maximize_D: ArrayLike) -> 
 
     A setting with NaN in a resample takes no part in it; NaN for one that takes part in none.
     """
-    gains_RSD = np.where(np.asarray(maximize_D, dtype=np.bool_), means_RSD, -means_RSD)
-    there_RS = ~np.isnan(gains_RSD).any(axis=2)
+    gains_RSD: NDArray[np.float64] = np.where(np.asarray(maximize_D, dtype=np.bool_), means_RSD, -means_RSD)
+    there_RS = ~np.asarray(np.isnan(gains_RSD).any(axis=2))
     parts = there_RS.sum(axis=0).astype(np.float64)
     wins = np.zeros(means_RSD.shape[1])
     for setting in range(len(wins)):
         mine = gains_RSD[:, setting : setting + 1]
         # NaN compares as false, so an absent setting dominates nothing.
-        dominating_RS = (gains_RSD >= mine).all(axis=2) & (gains_RSD > mine).any(axis=2)
-        wins[setting] = (~dominating_RS.any(axis=1) & there_RS[:, setting]).sum()
+        dominating_RS = np.all(gains_RSD >= mine, axis=2) & np.any(gains_RSD > mine, axis=2)
+        wins[setting] = np.sum(~np.any(dominating_RS, axis=1) & there_RS[:, setting])
     return np.divide(wins, parts, out=np.full(len(wins), np.nan), where=parts > 0)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from raymia.attacks import Attack, attack_named
 from raymia.defenses import CustomTraining
@@ -16,7 +17,7 @@ from raymia.recipes.recipe import Recipe, walk
 from raymia.recipes.result import ResultRecipe
 from raymia.recipes.scores import ScoresRecipe
 from raymia.recipes.signals import AnsweringRecipe, SignalsRecipe
-from raymia.records.plan import MembershipPlan, Positions, Role, quad_plan
+from raymia.records.plan import Exposure, MembershipPlan, Role, quad_plan
 from raymia.space import Setting
 
 
@@ -48,25 +49,32 @@ class Blueprint:
 
     def _scores(self, setting: Setting, target: int) -> tuple[ScoresRecipe, ...]:
         plan = self.plan(target)
-        scored = self._signals(setting, plan, Role.TARGET_IN, plan.scored, ("target", target))
-        shadow = self._signals(setting, plan, Role.SHADOW_IN, plan.shadow, ("shadow", target))
-        member = np.isin(plan.scored, plan[Role.TARGET_IN])
-        shadow_member = np.isin(plan.shadow, plan[Role.SHADOW_IN])
+        scored, member = self._signals(setting, plan, (Role.TARGET_IN, Role.TARGET_OUT), ("target", target))
+        shadow, shadow_member = self._signals(setting, plan, (Role.SHADOW_IN, Role.SHADOW_OUT), ("shadow", target))
         return tuple(ScoresRecipe(attack, scored, member, shadow, shadow_member) for attack in self.attacks)
 
     def _signals(
-        self, setting: Setting, plan: MembershipPlan, members: Role, answered: Positions, stream: tuple[str | int, ...]
-    ) -> SignalsRecipe:
-        epochs = self.ground.config.training.epochs
-        model: AnsweringRecipe
-        custom = next((part for part in setting.defense.parts if isinstance(part, CustomTraining)), None)
-        if custom is not None:
-            digest = source_digest("train", custom.function)
-            model = CustomModelRecipe(self.ground, custom.function, digest, plan[members], stream)
-        else:
-            reserve = plan.roles.get(Role.RESERVE, np.zeros(0, dtype=np.int64))
-            model = ModelRecipe(self.ground, setting.defense, plan[members], reserve, stream, self._kept(setting))
-        return SignalsRecipe(model, setting.defense.select(epochs), answered)
+        self, setting: Setting, plan: MembershipPlan, roles: tuple[Role, Role], stream: tuple[str | int, ...]
+    ) -> tuple[SignalsRecipe, NDArray[np.bool_]]:
+        """A model's answers on the members that it trains on and on the non-members, and which are which: bool[N].
+
+        Records it met only indirectly are neither. Sorted, so that their order tells nothing of membership.
+        """
+        model = self._model(setting, plan, roles[0], stream)
+        direct = model.positions[model.exposure == Exposure.DIRECT]
+        answered = np.sort(np.concatenate([direct, plan[roles[1]]]))
+        epoch = setting.defense.select(self.ground.config.training.epochs)
+        return SignalsRecipe(model, epoch, answered), np.isin(answered, direct)
+
+    def _model(
+        self, setting: Setting, plan: MembershipPlan, members: Role, stream: tuple[str | int, ...]
+    ) -> AnsweringRecipe:
+        for part in setting.defense.parts:
+            if isinstance(part, CustomTraining):
+                digest = source_digest("train", part.function)
+                return CustomModelRecipe(self.ground, part.function, digest, plan[members], stream)
+        reserve = plan.roles.get(Role.RESERVE, np.zeros(0, dtype=np.int64))
+        return ModelRecipe(self.ground, setting.defense, plan[members], reserve, stream, self._kept(setting))
 
     def _kept(self, setting: Setting) -> frozenset[int]:
         # A defense that selects an epoch shares its training with the setting's other stops: all are kept at once.

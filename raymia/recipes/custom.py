@@ -22,6 +22,7 @@ from raymia.recipes.ground import Ground
 from raymia.recipes.model import TrainedModel
 from raymia.recipes.recipe import Bench, Recipe
 from raymia.recipes.signals import pack_arrays, unpack_arrays
+from raymia.records.plan import Exposure
 from raymia.seeds import derive_seed
 from raymia.store import Store
 from raymia.training.defense import Composed
@@ -57,6 +58,11 @@ class CustomModelRecipe:
     @property
     def label(self) -> str:
         return " ".join([self.function, "·", *(str(part) for part in self.stream)])
+
+    @property
+    def exposure(self) -> NDArray[np.int8]:
+        """int8[n]: the user's function trains on all of its records."""
+        return np.full(len(self.positions), Exposure.DIRECT, dtype=np.int8)
 
     @property
     def gpus(self) -> float:

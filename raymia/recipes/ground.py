@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any
 
 from raymia.config import StudyConfig
+from raymia.models import foreign_digest
 from raymia.training.defense import Composed, Defense, Stage
 from raymia.versions import VERSIONS
 
@@ -43,7 +44,7 @@ class Ground:
 
 
 def defense_content(defense: Composed, stages: frozenset[Stage]) -> list[Any]:
-    """The defenses as far as they matter to these stages: name, version and the stages' hyperparameters.
+    """The defenses as far as they matter to these stages: name, version, the stages' hyperparameters, foreign code.
 
     A defense with nothing in them is left out: early stopping trains as the undefended model does.
     """
@@ -51,7 +52,8 @@ def defense_content(defense: Composed, stages: frozenset[Stage]) -> list[Any]:
     for part in defense.parts:
         values = {name: value for name, value in hyperparameters(part).items() if part.stages[name] in stages}
         if values or (not part.stages and part.name != "none"):
-            content.append([part.name, part.version, values])
+            foreign = foreign_digest(type(part))
+            content.append([part.name, part.version, values, *([foreign] if foreign else [])])
     return content
 
 

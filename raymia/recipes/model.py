@@ -2,7 +2,7 @@
 
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -50,11 +50,20 @@ class ModelRecipe:
             "ground": self.ground.content,
             "defense": defense_content(self.defense, TRAINED),
             "positions": array_digest(self.positions),
-            "reserve": array_digest(self.reserve) if self._parts else None,
+            "reserve": array_digest(self.reserve) if self._uses_reserve else None,
             "seed": self.seed,
             "requires": {name: recipe.key for name, recipe in self._parts.items()},
         }
         return content_key("model", content)
+
+    @property
+    def _uses_reserve(self) -> bool:
+        return bool(self._parts) or any(part.needs_reserve for part in self.defense.parts)
+
+    @property
+    def exposure(self) -> NDArray[np.int8]:
+        """int8[n]: how the model meets each of its positions."""
+        return self.defense.exposure(self._context)
 
     @property
     def seed(self) -> int:
@@ -110,17 +119,18 @@ class ModelRecipe:
         if not missing:
             return
         config = self.ground.config.training
-        plan = Plan(self._training_set(bench), self.ground.classes, config, self.defense, self.seed, missing)
+        inputs = {name: recipe.open(bench) for name, recipe in self._parts.items()}  # type: ignore[attr-defined]
+        rows = self._training_set(bench, inputs)
+        plan = Plan(rows, self.ground.classes, config, self.defense, self.seed, missing, inputs)
         keeper = _StoreKeeper(self, bench)
         torch.set_num_threads(self.ground.config.engine.threads_per_worker)
         train(self._untrained, plan, keeper, bench.group, bench.device)
         if bench.group.rank == 0:
             bench.store.delete(keeper.checkpoint)
 
-    def _training_set(self, bench: Bench) -> TrainingSet:
+    def _training_set(self, bench: Bench, inputs: Mapping[str, Any]) -> TrainingSet:
         # Indexing copies: what a training changes in place must never reach the shared records.
         rows = TrainingSet(bench.records.inputs[self.positions], bench.records.labels[self.positions])
-        inputs = {name: recipe.open(bench) for name, recipe in self._parts.items()}  # type: ignore[attr-defined]
         return self.defense.training_set(self._context, inputs, rows)
 
     def _untrained(self) -> Classifier:
@@ -130,7 +140,8 @@ class ModelRecipe:
     def open(self, bench: Bench, epoch: int | None = None) -> "TrainedModel":
         """The kept model after `epoch` epochs (the last kept one by default), ready to answer."""
         payload, _ = bench.store.read(self.artifact(max(self.snapshots) if epoch is None else epoch))
-        model = self._untrained()
+        with torch.random.fork_rng():  # its random start is thrown away, and nobody's stream should feel it
+            model = self.defense.architecture(self._untrained())
         model.load_state_dict(_unpack(payload))
         return TrainedModel(model.to(bench.device).eval(), self.defense, bench.device)
 
@@ -154,7 +165,8 @@ class TrainedModel:
     def logits(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
         """float32[n, K]: what the released model answers to uint8 images [n, H, W, channels] or float32[n, F]."""
         answers = []
-        with torch.inference_mode():
+        # Not inference mode: a defense that answers by an optimization needs gradients of its own.
+        with torch.no_grad():
             for start in range(0, len(inputs), _ANSWER_BATCH):
                 batch = torch.from_numpy(np.array(inputs[start : start + _ANSWER_BATCH])).to(self.device)
                 batch = as_pixels(batch.permute(0, 3, 1, 2) if batch.ndim == 4 else batch)

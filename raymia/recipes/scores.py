@@ -18,6 +18,7 @@ from raymia.attacks import (
 )
 from raymia.keys import array_digest, content_key
 from raymia.metrics.membership import AttackMetrics, measure_attack
+from raymia.models import foreign_digest
 from raymia.recipes.recipe import Bench, Recipe
 from raymia.recipes.signals import SignalsRecipe, pack_arrays, unpack_arrays
 from raymia.seeds import generator
@@ -53,6 +54,7 @@ class ScoresRecipe:
             "shadow": self.shadow.key,
             "shadow_member": array_digest(self.shadow_member),
             "versions": [VERSIONS["attacks"], VERSIONS["metrics"]],
+            "foreign": foreign_digest(type(self.attack)),
         }
         return content_key("scores", content)
 

@@ -74,7 +74,9 @@ def _facts_name(data: DataConfig) -> str | None:
     files = _file_digests(data.dataset) if any(mark in data.dataset for mark in "/\\.~") else None
     if files is None:
         return None
-    return "facts/" + content_key("facts", {"files": files, "limit": data.limit, "version": VERSIONS["records"]})
+    return "facts/" + content_key(
+        "facts", {"files": files, "named": data.dataset, "limit": data.limit, "version": VERSIONS["records"]}
+    )
 
 
 def _file_digests(dataset: str) -> list[list[Any]]:

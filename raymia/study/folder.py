@@ -1,13 +1,11 @@
 """A study's own folder under the results: one study at a time, its record, and what it leaves for people."""
 
-import fcntl
 import json
 import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,11 +14,36 @@ from typing import Any
 import yaml
 
 from raymia.errors import InputError
+from raymia.study.lock import held, in_use, is_held
 from raymia.study.study import Study
 
 RECORD = "study.json"
 _PACKAGES = ("raymia", "torch", "torchvision", "ray", "mlflow", "numpy", "scipy", "optuna")
 _LEAST_FREE_BYTES = 500 << 20
+_FAILURE = "failure-"
+# Folders of the results that belong to no study.
+_TAKEN = ("artifacts", "mlartifacts")
+
+
+def check_name(name: str) -> None:
+    """Raise InputError unless this can be the name of a study's folder."""
+    if not name or name.startswith(".") or "/" in name or "\\" in name or name in _TAKEN:
+        raise InputError(f"--name {name!r}: cannot name a study's folder; give a plain word other than {_TAKEN[0]}")
+
+
+def check_place(results: Path) -> None:
+    """Raise InputError where no study can be written under these results."""
+    if (results / RECORD).is_file():
+        raise InputError(f"--results {results}: is itself a study's folder; give the folder above it, {results.parent}")
+    existing = next(folder for folder in (results, *results.parents) if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise InputError(f"--results {results}: {existing} cannot be written; give another folder")
+    free = shutil.disk_usage(existing).free
+    if free < _LEAST_FREE_BYTES:
+        raise InputError(
+            f"--results {results}: only {free >> 20} MiB are free on that disk; free some space "
+            "(raymia clean lists what no study uses) or give another folder"
+        )
 
 
 class StudyFolder:
@@ -31,27 +54,15 @@ class StudyFolder:
         self.name = name
 
     def check(self, study: Study) -> None:
-        """Raise InputError where the folder holds another study, or cannot be written, before anything is."""
-        parent = self.path.parent
-        if (parent / RECORD).is_file():
-            raise InputError(
-                f"--results {parent}: is itself a study's folder; give the folder above it, {parent.parent}"
-            )
-        existing = next(folder for folder in (self.path, *self.path.parents) if folder.exists())
-        if not existing.is_dir() or not os.access(existing, os.W_OK):
-            raise InputError(f"--results {parent}: {existing} cannot be written; give another folder")
-        free = shutil.disk_usage(existing).free
-        if free < _LEAST_FREE_BYTES:
-            raise InputError(
-                f"--results {parent}: only {free >> 20} MiB are free on that disk; free some space "
-                "(raymia clean lists what no study uses) or give another folder"
-            )
+        """Raise InputError where the folder holds another study, or another process works on it."""
         record = self.record()
         if record is not None and record.get("key") != study.key:
             raise InputError(
                 f"--name {self.name}: {self.path} holds another study ({_difference(record, study)}); "
                 "give another --name, or none"
             )
+        if is_held(self.path):
+            raise in_use(self.path)
 
     def record(self) -> dict[str, Any] | None:
         """The study.json of an earlier run, or None. Raises InputError when it is not readable."""
@@ -67,16 +78,15 @@ class StudyFolder:
             )
         return content
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
+    @property
+    def status(self) -> str | None:
+        """What the record says of the last run: running, interrupted, failed or complete; None without a record."""
+        record = self.record()
+        return None if record is None else str(record.get("status"))
+
+    def held(self) -> AbstractContextManager[None]:
         """Hold the folder against a second process. Raises InputError when another has it."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise InputError(f"{self.path}: another raymia is working on this study; wait for it to end") from None
-            yield
+        return held(self.path)
 
     def write_record(self, study: Study, status: str, **more: Any) -> None:
         """Write study.json: what was run, on what, by which versions, with what outcome."""
@@ -103,6 +113,15 @@ class StudyFolder:
         }
         self.write_text(RECORD, json.dumps(content, indent=2) + "\n")
         self.write_text("config.yaml", study.config.to_yaml())
+
+    def forget_failures(self) -> None:
+        """Remove what an earlier run wrote of settings that failed: they are tried again."""
+        for story in self.path.glob(f"{_FAILURE}*.txt"):
+            story.unlink()
+
+    def write_failure(self, number: int, story: str) -> None:
+        """Keep why a setting failed, in full."""
+        self.write_text(f"{_FAILURE}{number}.txt", story)
 
     def write_text(self, name: str, text: str) -> Path:
         """Replace a file of the folder as a whole."""

@@ -11,10 +11,10 @@ import torch
 from raymia.models import Classifier, build_model
 from raymia.recipes.blueprint import models
 from raymia.recipes.ground import Ground
-from raymia.recipes.recipe import Recipe
 from raymia.records.plan import Role
 from raymia.report.time_left import duration
 from raymia.store import Store
+from raymia.study.standing import exists, present_names
 from raymia.study.study import Study
 from raymia.training.defense import Composed, TrainingSet
 from raymia.training.loop import Plan, State, train
@@ -43,7 +43,7 @@ class Price:
         left = self.models - self.reused
         return [
             f"{self.models} models: {left} to train, {self.reused} reused",
-            f"about {duration(self.hours * 3600)} on this machine: {duration(self.seconds_each)} a model "
+            f"about {duration(self.hours * 3600)} on this machine: {_pace(self.seconds_each)} a model "
             f"(timed on {_TIMED_BATCHES} batches just now), {self.at_once} at once",
             f"about {self.bytes / 1e6:,.0f} MB of disk",
         ]
@@ -55,7 +55,7 @@ def price(study: Study, store: Store) -> Price:
     if study.space.search.method == "optuna":
         # Settings are not known yet: each is taken to need as many models as the undefended one.
         wanted = wanted * (study.space.search.samples + 1)
-    present = set(present_names(store))
+    present = present_names(store)
     reused = sum(exists(recipe, present) for recipe in wanted)
     ground = study.blueprint.ground
     weights = sum(p.numel() for p in _untrained(ground).parameters()) * 4
@@ -74,14 +74,8 @@ def price(study: Study, store: Store) -> Price:
     )
 
 
-def present_names(store: Store) -> list[str]:
-    """Names of all artifacts in the store."""
-    return [name for name, _ in store.names()]
-
-
-def exists(recipe: Recipe, present: set[str]) -> bool:
-    """Whether all of a recipe's artifacts are there, undamaged or not."""
-    return all(name in present for name in recipe.artifacts)
+def _pace(seconds: float) -> str:
+    return duration(seconds) if seconds >= 10 else f"{seconds:.2g} s"
 
 
 def _untrained(ground: Ground) -> Classifier:

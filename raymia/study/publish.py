@@ -159,4 +159,5 @@ def _roc(one: MeasuredSetting, folder: StudyFolder, store: Store) -> Path:
 def device_seconds(recipes: Sequence[ResultRecipe], store: Store) -> float:
     """Seconds of workers that went into making all artifacts behind these results, now or in earlier runs."""
     names = {name for recipe in walk(list(recipes)) for name in recipe.artifacts[-1:]}
-    return sum(float(store.meta(name).get("seconds", 0.0)) for name in names)
+    # In a fixed order: a sum of floats depends on it.
+    return sum(float(store.meta(name).get("seconds", 0.0)) for name in sorted(names))

@@ -1,6 +1,7 @@
 """A study carried out: Ray Tune runs the trials, the workshop builds what they need, the live view watches."""
 
 import contextlib
+import logging
 import math
 import tempfile
 import threading
@@ -11,6 +12,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import RayError
 
 from raymia.engine.cluster import HEAD_SLIVER, Cluster
 from raymia.engine.workshop import Failure, Tally, open_workshop
@@ -22,7 +24,9 @@ from raymia.report.live import LiveView, Progress
 from raymia.report.time_left import TimeLeft
 from raymia.space import Setting
 from raymia.store import Store
-from raymia.study.search import SettingSearcher, proposer
+from raymia.study.search import proposer
+from raymia.study.searcher import SettingSearcher
+from raymia.study.standing import Standing
 from raymia.study.study import Study
 
 _LOOK_SECONDS = 0.5
@@ -33,7 +37,7 @@ class Trials:
     """The settings tried, in the order they were proposed, and what became of them.
 
     started: Unix seconds, by number. done: numbers of the measured ones. failures: by number, every failed
-    try. best: the best trade-off so far.
+    try. best: the best trade-off so far. warnings: what could not be reported.
     """
 
     settings: list[tuple[Setting, ResultRecipe]] = field(default_factory=list)
@@ -41,18 +45,31 @@ class Trials:
     done: set[int] = field(default_factory=set)
     failures: dict[int, list[Failure]] = field(default_factory=dict)
     best: str | None = None
+    warnings: list[str] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
 
 
 Finished = Callable[[Trials, int], None]
 
 
+@dataclass(frozen=True)
+class Audience:
+    """Who follows the trials: both functions are called in the thread that runs them.
+
+    ordered: before a new setting's trial starts. finished: after each trial, with its number.
+    """
+
+    view: LiveView
+    ordered: Callable[[Trials], None]
+    finished: Finished
+
+
 def run_trials(
-    study: Study, store: Store, cluster: Cluster, records: Records, view: LiveView, finished: Finished
+    study: Study, store: Store, cluster: Cluster, records: Records, found: Standing, audience: Audience
 ) -> Trials:
     """Try every setting of the study; failed ones are kept, tried twice, and do not stop the others.
 
-    finished: called in this thread after each trial, with its number. Raises RunError when Ray itself fails.
+    found: what was there before. Raises RunError when Ray itself fails.
     """
     workshop = open_workshop(ray.put(records), store)
     trials = Trials()
@@ -61,9 +78,10 @@ def run_trials(
         recipe = study.result(setting)
         ray.get(workshop.order.remote(number, recipe))
         trials.settings.append((setting, recipe))
+        audience.ordered(trials)
 
     source = proposer(study.space, study.config.seed)
-    watcher = _Watcher(trials, finished)
+    watcher = _Watcher(trials, audience.finished)
     with tempfile.TemporaryDirectory(prefix="raymia-tune-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(_trial, workshop=[workshop]), {"cpu": 0, **HEAD_SLIVER}),
@@ -81,12 +99,15 @@ def run_trials(
                 callbacks=[watcher],
             ),
         )
-        with _watched(workshop, study, trials, source.total, view, watcher):
+        counter = _Counter(study, source.total, found)
+        with _quiet_tune(), _watched(workshop, counter, trials, watcher, audience.view):
             try:
                 tuner.fit()
             except tune.error.TuneError as error:
                 raise RunError(f"Ray Tune failed: {' '.join(str(error).split())[:300]}") from error
-    trials.failures = ray.get(workshop.failures.remote())
+            except RayError as error:
+                raise RunError(f"Ray failed: {' '.join(str(error).split())[:300]}") from error
+    trials.failures = watcher.lost | ray.get(workshop.failures.remote())
     trials.tally = ray.get(workshop.tally.remote())
     return trials
 
@@ -119,6 +140,7 @@ class _Watcher(tune.Callback):
         self._trials = trials
         self._finished = finished
         self.failed = 0
+        self.lost: dict[int, list[Failure]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles itself for a restore of its own, which is not how a study resumes.
@@ -133,25 +155,46 @@ class _Watcher(tune.Callback):
             self._trials.done.add(number)
         else:
             self.failed += 1
-        self._finished(self._trials, number)
+        self._tell(number)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        number = trial.config["number"]
         self.failed += 1
-        self._finished(self._trials, trial.config["number"])
+        # The workshop knows why a setting failed, unless the trial itself was lost.
+        error = " ".join(str(trial.get_error() or "the trial was lost").split())[-300:]
+        self.lost[number] = [Failure(error, "", retry=True)]
+        self._tell(number)
+
+    def _tell(self, number: int) -> None:
+        try:
+            self._finished(self._trials, number)
+        except Exception as error:  # reporting must not end the trials in flight
+            self._trials.warnings.append(f"{self._trials.settings[number][0].label} could not be reported: {error}")
 
 
 @contextlib.contextmanager
-def _watched(
-    workshop: Any, study: Study, trials: Trials, settings: int, view: LiveView, watcher: _Watcher
-) -> Iterator[None]:
+def _quiet_tune() -> Iterator[None]:
+    """Keep Tune's tracebacks off the console: why a trial failed is in the study's folder and its table."""
+    loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.tune.tune")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _watched(workshop: Any, counter: "_Counter", trials: Trials, watcher: _Watcher, view: LiveView) -> Iterator[None]:
     """Feed the live view from a thread of its own, since Tune's loop only turns when something happens."""
     stop = threading.Event()
 
     def watch() -> None:
-        counter = _Counter(study, settings)
         while not stop.wait(_LOOK_SECONDS):
             try:
-                tally = ray.get(workshop.tally.remote(), timeout=30)
+                tally = ray.get(workshop.tally.remote(), timeout=5)
             except Exception:  # the study is ending, or Ray is: the view is not what reports it
                 continue
             view.update(counter.progress(tally, trials, watcher))
@@ -162,25 +205,28 @@ def _watched(
         yield
     finally:
         stop.set()
-        thread.join(timeout=5)
+        # A last look that takes long is not waited for: it may be Ctrl-C that ends the study.
+        thread.join(timeout=1)
 
 
 class _Counter:
     """Turns the workshop's tally into progress."""
 
-    def __init__(self, study: Study, settings: int) -> None:
+    def __init__(self, study: Study, settings: int, found: Standing) -> None:
         known = len(models(study.recipes))
         # A search proposes settings as it goes: each is taken to need as many models as the first.
         first = known / len(study.recipes)
         self._settings = settings
-        self._models = known if settings == len(study.recipes) else round(first * settings)
-        self._left: TimeLeft | None = None
+        self._models = known if settings == len(study.recipes) else max(found.models, round(first * settings))
+        # A finished setting's models are not looked at again, so the workshop does not count them.
+        self._reused = found.reused
+        self._left = TimeLeft(self._models - found.reused)
 
     def progress(self, tally: Tally, trials: Trials, watcher: _Watcher) -> Progress:
-        reused, built = tally.reused.get("models", 0), tally.built.get("models", 0)
+        """Where the study stands now."""
+        built = tally.built.get("models", 0)
+        reused = max(self._reused, tally.reused.get("models", 0))
         part = sum(done / total for done, total in tally.running.values())
-        if self._left is None:
-            self._left = TimeLeft(self._models)
         return Progress(
             settings_done=len(trials.done),
             settings_total=self._settings,
@@ -189,7 +235,7 @@ class _Counter:
             models_reused=reused,
             running=tuple((label, done, total) for label, (done, total) in sorted(tally.running.items())),
             best=trials.best,
-            eta_seconds=self._left.look(time.monotonic(), built + part + reused),
+            eta_seconds=self._left.look(time.monotonic(), built + part + reused - self._reused),
             failures=watcher.failed,
         )
 

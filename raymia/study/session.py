@@ -6,24 +6,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 from rich.console import Console
 
 from raymia.attacks import attack_named
 from raymia.clean import REFERENCES
 from raymia.config import StudyConfig
 from raymia.engine import cluster as ray_cluster
-from raymia.errors import RunError
+from raymia.errors import InputError, RunError
 from raymia.metrics.summary import Row
 from raymia.recipes.blueprint import models
-from raymia.recipes.recipe import ready, walk
+from raymia.recipes.recipe import walk
 from raymia.records import Records, check_source, load_records
+from raymia.records.plan import quad_plan
 from raymia.report.live import LiveView
 from raymia.report.summary import best_trade_off
 from raymia.space import Space
-from raymia.store import Inspection, Store
+from raymia.store import Store
 from raymia.study.facts import DataFacts, facts_of, recall_facts, remember_facts
-from raymia.study.folder import StudyFolder
-from raymia.study.price import exists, present_names, price
+from raymia.study.folder import StudyFolder, check_name, check_place
+from raymia.study.price import price
 from raymia.study.publish import (
     MeasuredSetting,
     device_seconds,
@@ -34,6 +36,7 @@ from raymia.study.publish import (
     trial_record,
     write_report,
 )
+from raymia.study.standing import Standing, standing
 from raymia.study.study import Study, assemble
 from raymia.tracking import Tracker, check_tracking_uri, default_tracking_uri
 
@@ -62,21 +65,37 @@ class Session:
 
     def run(self, dry_run: bool) -> int:
         """Carry the study out; the exit code. Raises InputError before anything is trained or written."""
-        for attack in self.config.attacks:
-            attack_named(attack)
-        check_source(self.config.data.dataset, self.config.data.limit)
+        self._check()
         if not dry_run:
             check_tracking_uri(self.uri, 1)
         study = self._known_study()
+        if study is None and dry_run:
+            data = self.config.data
+            study = assemble(self.config, self.space, facts_of(load_records(data.dataset, limit=data.limit)))
         if study is not None:
             folder = self._folder(study)
             if dry_run:
                 return self._say_price(study)
-            if self._complete(study):
+            found = standing(study, self.store)
+            if found.complete:
                 with folder.held():
-                    return self._finish_complete(study, folder)
+                    return self._finish_complete(study, folder, found)
         with ray_cluster.started(self.address, self.config.engine) as cluster:
-            return self._run_on(cluster, dry_run)
+            return self._run_on(cluster)
+
+    def _check(self) -> None:
+        """Raise InputError for what is wrong without a look into the data; takes no time."""
+        if self.name is not None:
+            check_name(self.name)
+        check_place(self.local)
+        attacks = self.config.attacks
+        for number, attack in enumerate(attacks):
+            attack_named(attack)
+            if attack in attacks[:number]:
+                raise InputError(f"attacks: {attack} is given twice; give each once")
+        records = check_source(self.config.data.dataset, self.config.data.limit)
+        plan = self.config.plan
+        quad_plan(records, part_size=plan.part_size, seed=0, target=0, reserve=self.space.needs_reserve)
 
     def _known_study(self) -> Study | None:
         """The study, when its data are known without Ray."""
@@ -92,36 +111,20 @@ class Session:
         return folder
 
     def _say_price(self, study: Study) -> int:
-        self.console.print(
-            f"[bold]{study.space.name}[/] on {study.facts.source}: {len(study.recipes)} settings", highlight=False
-        )
+        self._say(f"{study.space.name} on {study.facts.source}: {_settings(study)}")
         for line in price(study, self.store).lines():
-            self.console.print(line, highlight=False)
+            self._say(line)
         return 0
 
-    def _complete(self, study: Study) -> bool:
-        """Whether everything the study needs is there and undamaged; damaged artifacts are named."""
-        if study.space.search.method == "optuna" or self.fresh:
-            return False
-        present = set(present_names(self.store))
-        recipes = list(walk(study.recipes))
-        if not all(exists(recipe, present) for recipe in recipes):
-            return False
-        inspection = Inspection()
-        found_ready = [ready(recipe, self.store, inspection) for recipe in recipes]
-        for name in inspection.damaged:
-            self.console.print(f"damaged, will be rebuilt: {name}", highlight=False)
-        return all(found_ready)
-
-    def _finish_complete(self, study: Study, folder: StudyFolder) -> int:
-        self._say_reused(study, len(models(study.recipes)))
-        measured = read_measured(zip(study.settings, study.recipes, strict=True), self.store)  # type: ignore[arg-type]
+    def _finish_complete(self, study: Study, folder: StudyFolder, found: Standing) -> int:
+        self._say_reused(found)
+        measured = read_measured(found.settings, self.store)
         with self._tracker(study, folder) as tracker:
             for one in measured:
                 tracker.trial(trial_record(one, folder, self.store))
             return self._finish(study, folder, measured, [], tracker, time.time())
 
-    def _run_on(self, cluster: ray_cluster.Cluster, dry_run: bool) -> int:
+    def _run_on(self, cluster: ray_cluster.Cluster) -> int:
         from raymia.engine.read import read_records
 
         started = time.time()
@@ -130,46 +133,66 @@ class Session:
         facts = facts_of(records)
         study = assemble(self.config, self.space, facts)
         folder = self._folder(study)
-        if dry_run:
-            return self._say_price(study)
-        ray_cluster.check_nodes(cluster, self.store, study.config.training.precision)
-        remember_facts(self.config.data, facts, self.store)
+        ray_cluster.check_nodes(cluster, self.store, study.config.training.precision, study.blueprint.ground.device)
         with folder.held():
+            remember_facts(self.config.data, facts, self.store)
             return self._search(study, folder, cluster, records, started)
 
     def _search(
         self, study: Study, folder: StudyFolder, cluster: ray_cluster.Cluster, records: Records, started: float
     ) -> int:
-        from raymia.study.run import Trials, failed_settings, run_trials
-
+        found = standing(study, self.store)
         self._say_facts(study.facts)
-        present = set() if self.fresh else set(present_names(self.store))
-        self._say_reused(study, sum(exists(model, present) for model in models(study.recipes)))
+        self._say_reused(found)
+        for name in found.damaged:
+            self._say(f"damaged, will be rebuilt: {name}", style="yellow")
         folder.write_record(study, "running")
-        folder.write_text(REFERENCES, _references(study.recipes))
-        with self._tracker(study, folder) as tracker, LiveView(self.console, self.quiet) as view:
-            measured: dict[int, MeasuredSetting] = {}
-
-            def finished(trials: Trials, number: int) -> None:
-                folder.write_text(REFERENCES, _references([recipe for _, recipe in trials.settings]))
-                if number in trials.done:
-                    [measured[number]] = read_measured([trials.settings[number]], self.store)
-                    tracker.trial(trial_record(measured[number], folder, self.store, trials.started[number]))
-                    trials.best = best_trade_off(table(study, [measured[one] for one in sorted(measured)]))
-
-            try:
-                trials = run_trials(study, self.store, cluster, records, view, finished)
-            except BaseException:
+        folder.write_text(REFERENCES, _references([recipe for _, recipe in found.settings]))
+        folder.forget_failures()
+        try:
+            with self._tracker(study, folder) as tracker:
+                measured, failures = self._try_settings(study, folder, cluster, records, found, tracker)
+                return self._finish(study, folder, measured, failures, tracker, started)
+        except BaseException:
+            if folder.status == "running":
                 folder.write_record(study, "interrupted")
-                raise
-            for name in trials.tally.damaged:
-                view.warn(f"damaged, rebuilt: {name}")
-            failures = list(failed_settings(trials))
-            for number in sorted(trials.failures.keys() - trials.done):
-                tracker.trial(failed_record(*trials.settings[number], trials.failures[number][-1].message))
-                folder.write_text(f"failure-{number}.txt", _story(trials, number))
-            in_order = [measured[number] for number in sorted(measured)]
-            return self._finish(study, folder, in_order, failures, tracker, started)
+            raise
+
+    def _try_settings(
+        self,
+        study: Study,
+        folder: StudyFolder,
+        cluster: ray_cluster.Cluster,
+        records: Records,
+        found: Standing,
+        tracker: Tracker,
+    ) -> tuple[list[MeasuredSetting], list[tuple[str, str]]]:
+        """Run the trials under the live view: the measured settings in order, and (setting, reason) of the failed."""
+        from raymia.study.run import Audience, Trials, failed_settings, run_trials
+
+        measured: dict[int, MeasuredSetting] = {}
+
+        def ordered(trials: Trials) -> None:
+            folder.write_text(REFERENCES, _references([recipe for _, recipe in (*found.settings, *trials.settings)]))
+
+        def finished(trials: Trials, number: int) -> None:
+            if number in trials.done:
+                [measured[number]] = read_measured([trials.settings[number]], self.store)
+                tracker.trial(trial_record(measured[number], folder, self.store, trials.started[number]))
+                trials.best = best_trade_off(table(study, [measured[one] for one in sorted(measured)]))
+
+        with LiveView(self.console, self.quiet) as view:
+            trials = run_trials(study, self.store, cluster, records, found, Audience(view, ordered, finished))
+        for name in dict.fromkeys(trials.tally.damaged):
+            if name not in found.damaged:
+                self._say(f"damaged, rebuilt: {name}", style="yellow")
+        for warning in trials.warnings:
+            self._say(warning, style="yellow")
+        for number in sorted(trials.failures.keys() - trials.done):
+            tracker.trial(failed_record(*trials.settings[number], trials.failures[number][-1].message))
+            folder.write_failure(number, _story(trials, number))
+        done = [trials.settings[number] for number in sorted(trials.done)]
+        return read_measured(done, self.store), list(failed_settings(trials))
 
     def _finish(
         self,
@@ -202,14 +225,15 @@ class Session:
 
     def _say_facts(self, facts: DataFacts) -> None:
         dropped = f", {facts.duplicates_dropped} exact duplicates dropped" if facts.duplicates_dropped else ""
-        self.console.print(
-            f"{facts.source}: {facts.records:,} records, {facts.classes} classes{dropped}", highlight=False
-        )
+        self._say(f"{facts.source}: {facts.records:,} records, {facts.classes} classes{dropped}")
 
-    def _say_reused(self, study: Study, reused: int) -> None:
-        if reused:
-            total = len(models(study.recipes))
-            self.console.print(f"reusing {reused} of {total} trained models from {self.store.root}", highlight=False)
+    def _say_reused(self, found: Standing) -> None:
+        if found.reused:
+            self._say(f"reusing {found.reused} of {found.models} trained models from {self.store.root}")
+
+    def _say(self, line: str, style: str | None = None) -> None:
+        # A line is a line: one that a terminal breaks can still be copied whole.
+        self.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
     def _say_end(
         self, folder: StudyFolder, found: list[Row], failures: list[tuple[str, str]], tracker: Tracker
@@ -218,19 +242,27 @@ class Session:
 
         print_study_end(self.console, found, failures)
         for warning in tracker.warnings:
-            self.console.print(warning, style="yellow", highlight=False)
-        self.console.print(f"table    {folder.path / 'frontier.csv'}", highlight=False)
-        self.console.print(f"figure   {folder.path / 'frontier.png'}", highlight=False)
+            self._say(warning, style="yellow")
+        self._say(f"table    {folder.path / 'frontier.csv'}")
+        self._say(f"figure   {folder.path / 'frontier.png'}")
         uri = self.uri
         how = f"mlflow ui --backend-store-uri {uri}" if uri.startswith("sqlite:") else uri
-        self.console.print(f"MLflow   {how}", highlight=False)
+        self._say(f"MLflow   {how}")
+
+
+def _settings(study: Study) -> str:
+    """How many settings there are to try; an Optuna search names none beforehand but the undefended one."""
+    search = study.space.search
+    count = search.samples + 1 if search.method == "optuna" else len(study.settings)
+    return f"{count} setting{'s' * (count != 1)}"
 
 
 def _story(trials: Any, number: int) -> str:
     """Every failed try of a setting, with its traceback."""
     tries = enumerate(trials.failures[number], start=1)
     text = "\n".join(f"try {count}: {one.message}\n{one.detail}" for count, one in tries)
-    return f"{trials.settings[number][0].label}\n\n{text}\n"
+    # Ray colors what it passes on, terminal or not.
+    return f"{trials.settings[number][0].label}\n\n{click.unstyle(text)}\n"
 
 
 def _references(recipes: list[Any]) -> str:

@@ -33,10 +33,8 @@ class Study:
     def key(self) -> str:
         """The study's identity: everything its results depend on, and nothing else (no path, no name)."""
         content = {
-            "ground": self.blueprint.ground.content,
-            "seed": self.config.seed,
-            "plan": self.config.plan.model_dump(mode="json"),
-            "attacks": self.config.attacks,
+            # Each result's key stands for its data, plan, models, attacks and the versions of the code.
+            "results": [recipe.key for recipe in self.recipes],
             "search": self.space.search.model_dump(mode="json"),
             "branches": [_domains(branch.defenses) for branch in self.space.branches],
         }
@@ -69,7 +67,8 @@ def assemble(config: StudyConfig, space: Space, facts: DataFacts) -> Study:
     Raises InputError that names the setting and the remedy.
     """
     model = _resolved_model(config.model, facts)
-    training = config.training.model_copy(update={"precision": resolve_precision(config.training.precision)})
+    device = "cuda" if config.engine.gpus_per_worker else "cpu"
+    training = config.training.model_copy(update={"precision": resolve_precision(config.training.precision, device)})
     config = config.model_copy(update={"model": model, "training": training})
     if training.augmentation != "none" and len(facts.input_shape) == 1:
         raise InputError("training.augmentation: feature vectors cannot be flipped or cropped; set it to none")
@@ -82,7 +81,7 @@ def assemble(config: StudyConfig, space: Space, facts: DataFacts) -> Study:
         input_shape=facts.input_shape,
         classes=facts.classes,
         source_digest=model_source_digest(model.name),
-        device="cuda" if config.engine.gpus_per_worker else "cpu",
+        device=device,
     )
     study = Study(config, space, facts, Blueprint(ground, space.stop_epochs(training.epochs), space.needs_reserve))
     _check_plan(study)

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from raymia.errors import InputError
+from raymia.models import Classifier
+from raymia.records.plan import Exposure
 
 if TYPE_CHECKING:
     from raymia.training.run import Run
@@ -50,14 +52,12 @@ class TrainingSet:
     """What the loop draws batches from.
 
     inputs: uint8[n, H, W, channels] or float32[n, F]. labels: int64[n]. targets: float32[n, K] what the loss pulls
-    toward (None: the one-hot labels). indirect: positions that only an earlier stage saw (exposure 1); the rows
-    themselves are exposure 2.
+    toward (None: the one-hot labels).
     """
 
     inputs: NDArray[np.uint8] | NDArray[np.float32]
     labels: NDArray[np.int64]
     targets: NDArray[np.float32] | None = None
-    indirect: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -109,6 +109,16 @@ class Defense:
         """Recipes of artifacts to build first (teachers, generators, sub-models), by name."""
         return {}
 
+    def exposure(self, context: Context) -> NDArray[np.int8]:
+        """int8[n], how the model meets each of `context.positions` (`raymia.records.plan.Exposure`): 2 trains on it, 1
+        meets it only through a required artifact. A draw of the context's seed and nothing else: known before training.
+        """
+        return np.full(len(context.positions), Exposure.DIRECT, dtype=np.int8)
+
+    def architecture(self, model: Classifier) -> Classifier:
+        """Change the untrained model's layers, as DP-SGD does to batch normalization; the kept one loads into them."""
+        return model
+
     def training_set(self, context: Context, inputs: Mapping[str, Any], rows: TrainingSet) -> TrainingSet:
         """The records and targets to train on, from the plain ones. inputs: the built artifacts of `requires`."""
         return rows
@@ -157,6 +167,17 @@ class Composed:
     def requires(self, context: Context) -> dict[str, Any]:
         """Every part's recipes, named `<defense>/<name>`."""
         return {f"{part.name}/{name}": recipe for part in self.parts for name, recipe in part.requires(context).items()}
+
+    def exposure(self, context: Context) -> NDArray[np.int8]:
+        """The least exposure that any part leaves a record."""
+        full = Defense().exposure(context)
+        return np.minimum.reduce([full, *(part.exposure(context) for part in self.parts)])
+
+    def architecture(self, model: Classifier) -> Classifier:
+        """Every part's change to the layers."""
+        for part in self.parts:
+            model = part.architecture(model)
+        return model
 
     def training_set(self, context: Context, inputs: Mapping[str, Any], rows: TrainingSet) -> TrainingSet:
         """Each part's training set made from the one before."""

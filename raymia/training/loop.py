@@ -1,8 +1,8 @@
 """The one training loop. It knows no defense, no Ray and no MLflow."""
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,7 +42,10 @@ class Keeper(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """What to train: the rows, how, under which defense, from which seed, and after which epochs to keep the model."""
+    """What to train: the rows, how, under which defense, from which seed, and after which epochs to keep the model.
+
+    inputs: the artifacts that the defense required, by name.
+    """
 
     rows: TrainingSet
     classes: int
@@ -50,6 +53,7 @@ class Plan:
     defense: Composed
     seed: int
     snapshots: frozenset[int]
+    inputs: Mapping[str, Any] = field(default_factory=dict)
 
 
 def train(build: Callable[[], Classifier], plan: Plan, keeper: Keeper, group: Group, device: torch.device) -> None:
@@ -75,7 +79,7 @@ def train(build: Callable[[], Classifier], plan: Plan, keeper: Keeper, group: Gr
 
 def _start(build: Callable[[], Classifier], plan: Plan, group: Group, device: torch.device) -> Run:
     torch.manual_seed(derive_seed(plan.seed, "weights"))
-    model = build().to(device)
+    model = plan.defense.architecture(build()).to(device)
     if plan.rows.inputs.ndim == 4:
         model = model.to(memory_format=torch.channels_last)
     mean, std = input_statistics(plan.rows.inputs)
@@ -93,6 +97,7 @@ def _start(build: Callable[[], Classifier], plan: Plan, group: Group, device: to
         group=group,
         epoch=0,
         rng=np.random.default_rng(0),
+        inputs=plan.inputs,
     )
     plan.defense.prepare(run)
     run.network = group.wrap(run.network)
@@ -119,6 +124,7 @@ def _resume(run: Run, keeper: Keeper, first: int) -> tuple[list[float], int]:
         return [], 0
     run.model.load_state_dict(state["model"])
     run.optimizer.load_state_dict(state["optimizer"])
+    run.state = state["defense"]
     done = int(state["epoch"])
     if done < run.config.epochs:
         run.begin_epoch(done)
@@ -152,13 +158,14 @@ def _keep(run: Run, keeper: Keeper, plan: Plan, history: list[float]) -> None:
     if run.group.rank == 0:
         if done in plan.snapshots:
             keeper.snapshot(done, run.model.state_dict(), history)
-        elif done % plan.config.checkpoint_every == 0:
+        if done % plan.config.checkpoint_every == 0 and done < max(plan.snapshots):
             keeper.save(
                 {
                     "epoch": done,
                     "model": run.model.state_dict(),
                     "optimizer": run.optimizer.state_dict(),
                     "history": history,
+                    "defense": run.state,
                 }
             )
     keeper.report(done)

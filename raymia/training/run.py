@@ -1,8 +1,8 @@
 """One training in progress: what the loop works on and what a defense's hooks are handed."""
 
 import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -54,6 +54,8 @@ class Run:
 
     model: the classifier itself, whose weights are kept. network: what the forward pass goes through (the model, or
     its wrapper). sampler: epoch -> batches of row numbers (int64). rng: this epoch's and worker's random stream.
+    inputs: the artifacts that the defense required, by name. state: what a defense must find again when the training
+    is resumed (tensors, numbers, dicts and lists of them), by the defense's name.
     """
 
     model: Classifier
@@ -68,6 +70,8 @@ class Run:
     group: Group
     epoch: int
     rng: np.random.Generator
+    inputs: Mapping[str, Any]
+    state: dict[str, Any] = field(default_factory=dict)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Training-mode logits [B, K] in the study's precision."""
@@ -112,10 +116,9 @@ class Run:
         torch.manual_seed(derive_seed(self.seed, "torch", epoch, self.group.rank))
 
     def set_rate(self, progress: float) -> None:
-        """Set the learning rate for this fraction of the training done."""
-        rate = self.config.learning_rate * rate_factor(self.config, progress)
+        """Set the learning rates for this fraction of the training done, from those the optimizer began with."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * rate_factor(self.config, progress)
 
 
 class Rows:

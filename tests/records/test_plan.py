@@ -23,9 +23,7 @@ Seeds = st.integers(0, 2**31)
 
 
 def same(one: MembershipPlan, other: MembershipPlan) -> bool:
-    return one.roles.keys() == other.roles.keys() and all(
-        np.array_equal(one[role], other[role]) for role in one.roles
-    )
+    return one.roles.keys() == other.roles.keys() and all(np.array_equal(one[role], other[role]) for role in one.roles)
 
 
 @given(
@@ -42,9 +40,7 @@ def test_roles_are_equal_disjoint_sorted_parts(
     parts = (*PARTS, Role.RESERVE) if reserve else PARTS
     size = part_size if part_size is not None else (records - canaries) // len(parts)
     assume(size >= 1 and size * len(parts) + canaries <= records)
-    plan = quad_plan(
-        records, part_size=part_size, seed=seed, target=target, reserve=reserve, canaries=canaries
-    )
+    plan = quad_plan(records, part_size=part_size, seed=seed, target=target, reserve=reserve, canaries=canaries)
     assert set(plan.roles) == {*parts, Role.CANARY}
     assert {role: len(plan[role]) for role in plan.roles} == dict.fromkeys(parts, size) | {Role.CANARY: canaries}
     everyone = np.concatenate(list(plan.roles.values()))

@@ -1,0 +1,1 @@
+"""Speed and memory, side by side with plain baselines in one run: `python -m benchmarks [NAME…]`."""

@@ -1,0 +1,192 @@
+"""Scores end to end: nothing to find in an untrained model, much in one that learned by heart."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from raymia.attacks import ATTACKS, attack_named
+from raymia.keys import content_key
+from raymia.models import build_model
+from raymia.recipes.ground import Ground
+from raymia.recipes.model import TrainedModel
+from raymia.recipes.recipe import Bench, Recipe, make
+from raymia.recipes.scores import ScoresRecipe
+from raymia.recipes.signals import SignalsRecipe, pack_arrays, unpack_arrays
+from raymia.records import Records
+from raymia.records.plan import Role, quad_plan
+from raymia.seeds import derive_seed
+from raymia.store import Store
+from raymia.training.defense import Composed
+from tests.recipes.conftest import CountingStore, ground_of, study_of
+
+
+@dataclass(frozen=True, eq=False)
+class Untrained:
+    """A model that has seen nobody: its answers come from its random start."""
+
+    ground: Ground
+    stream: tuple[str | int, ...]
+    positions: NDArray[np.int64]
+
+    kind = "models"
+    workers = 1
+    gpus = 0.0
+    artifacts: tuple[str, ...] = ()
+    defense = Composed(())
+
+    @cached_property
+    def key(self) -> str:
+        return content_key("untrained", [list(self.stream)])
+
+    @property
+    def label(self) -> str:
+        return "untrained"
+
+    @property
+    def exposure(self) -> NDArray[np.int8]:
+        return np.zeros(len(self.positions), dtype=np.int8)
+
+    def requires(self) -> Sequence[Recipe]:
+        return ()
+
+    def build(self, bench: Bench) -> None:
+        """There is nothing to keep."""
+
+    def answer(self, bench: Bench, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed(0, *self.stream))
+            model = build_model("cnn", (1, 8, 8), 10, {"widths": [4, 8, 8]})
+        return TrainedModel(model.eval(), self.defense, bench.device).logits(bench.records.inputs[positions])
+
+    def history(self, store: Store, epoch: int) -> list[float]:
+        return []
+
+
+def untrained_scores(ground: Ground, attack: str, target: int) -> ScoresRecipe:
+    plan = quad_plan(ground.records, part_size=100, seed=0, target=target)
+    scored = SignalsRecipe(Untrained(ground, ("target", target), plan[Role.TARGET_IN]), 0, plan.scored)
+    shadow = SignalsRecipe(Untrained(ground, ("shadow", target), plan[Role.SHADOW_IN]), 0, plan.shadow)
+    member, shadow_member = np.isin(plan.scored, plan[Role.TARGET_IN]), np.isin(plan.shadow, plan[Role.SHADOW_IN])
+    return ScoresRecipe(attack_named(attack), scored, member, shadow, shadow_member)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_untrained_model_gives_nobody_away(digits: Records, bench: Bench, attack: str) -> None:
+    """AUC 0.5 lies within the 95% interval, for all but the odd one of ten targets, and on average it is there."""
+    ground = ground_of(digits)
+    found = []
+    for target in range(10):
+        recipe = untrained_scores(ground, attack, target)
+        make(recipe, bench)
+        found.append(recipe.metrics(bench.store))
+    # P(three or more of ten miss) is 1%; the mean of ten AUCs has a deviation of 0.041 / sqrt(10) = 0.013.
+    assert sum(one.auc_low <= 0.5 <= one.auc_high for one in found) >= 8
+    assert np.mean([one.auc for one in found]) == pytest.approx(0.5, abs=0.04)
+    assert all(one.auc_high - one.auc_low < 0.2 for one in found)
+
+
+@pytest.fixture(scope="module")
+def by_heart(noise: Records, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, ScoresRecipe]]:
+    """A model that learned 100 random labels by heart, and its shadow, under every attack."""
+    store = Store(str(tmp_path_factory.mktemp("by_heart")))
+    blueprint, [setting] = study_of(
+        noise,
+        plan__part_size=100,
+        plan__targets=1,
+        attacks=list(ATTACKS),
+        model__name="mlp",
+        model__options={"hidden": [64]},
+        training__epochs=60,
+        training__batch_size=20,
+    )
+    result = blueprint.result(setting)
+    make(result, Bench(noise, store))
+    return store, {scores.attack.name: scores for scores in result.targets[0]}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_what_a_model_learned_by_heart_is_found(by_heart: tuple[Store, dict[str, ScoresRecipe]], attack: str) -> None:
+    store, recipes = by_heart
+    metrics = recipes[attack].metrics(store)
+    assert metrics.auc_low > 0.5
+    assert metrics.balanced_accuracy.value > 0.55
+    scores, member = recipes[attack].scores(store)
+    assert scores.dtype == np.float64
+    assert scores[member].mean() > scores[~member].mean()
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_flipping_the_targets_membership_changes_no_score(
+    by_heart: tuple[Store, dict[str, ScoresRecipe]], noise: Records, attack: str
+) -> None:
+    store, recipes = by_heart
+    recipe = recipes[attack]
+    flipped = ScoresRecipe(recipe.attack, recipe.target, ~recipe.member, recipe.shadow, recipe.shadow_member)
+    assert flipped.key != recipe.key
+    make(flipped, Bench(noise, store))
+    one, member = recipe.scores(store)
+    other, opposite = flipped.scores(store)
+    np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(member, ~opposite)
+    assert flipped.metrics(store).auc == pytest.approx(1 - recipe.metrics(store).auc)
+
+
+def test_the_shadows_membership_does_change_them(
+    by_heart: tuple[Store, dict[str, ScoresRecipe]], noise: Records
+) -> None:
+    store, recipes = by_heart
+    recipe = recipes["nn_sorted_logits"]
+    other = ScoresRecipe(recipe.attack, recipe.target, recipe.member, recipe.shadow, ~recipe.shadow_member)
+    assert other.key != recipe.key
+    make(other, Bench(noise, store))
+    assert other.metrics(store).auc < 0.5
+
+
+def test_a_result_holds_each_targets_measurements(digits: Records, bench: Bench, store: CountingStore) -> None:
+    blueprint, [setting] = study_of(digits)
+    result = blueprint.result(setting)
+    make(result, bench)
+    measured = result.open(store)
+    assert [seed.seed for seed in measured.seeds] == [0, 1]
+    for seed, target in zip(measured.seeds, result.targets, strict=True):
+        assert set(seed.attacks) == {"loss", "entropy"}
+        assert seed.attacks["loss"] == target[0].metrics(store)
+        logits_NC = target[0].target.open(store).logits_NQC[:, 0]
+        right = logits_NC.argmax(axis=1) == digits.labels[target[0].target.positions]
+        assert seed.utility.train_accuracy == pytest.approx(right[target[0].member].mean())
+        assert seed.utility.test_accuracy == pytest.approx(right[~target[0].member].mean())
+    aucs = [seed.attacks["loss"].auc for seed in measured.seeds]
+    assert measured.pooled["loss"].auc == pytest.approx(np.mean(aucs))
+    accuracy, worst = measured.objectives
+    assert accuracy == pytest.approx(np.mean([seed.utility.test_accuracy for seed in measured.seeds]))
+    assert worst == max(metrics.auc for metrics in measured.pooled.values())
+    curves = [target[0].target.model.history(store, 2) for target in result.targets]
+    assert measured.train_loss == pytest.approx(np.mean(curves, axis=0))
+
+
+def test_signals_are_the_models_answers_to_the_records_themselves(
+    digits: Records, bench: Bench, store: CountingStore
+) -> None:
+    blueprint, [setting] = study_of(digits, plan__targets=1)
+    signals = blueprint.result(setting).targets[0][0].target
+    make(signals, bench)
+    kept = signals.open(store)
+    assert kept.logits_NQC.shape == (80, 1, 10)
+    assert kept.logits_NQC.dtype == np.float32
+    np.testing.assert_array_equal(kept.labels_N, digits.labels[signals.positions])
+    np.testing.assert_array_equal(kept.logits_NQC[:, 0], signals.model.answer(bench, 2, signals.positions))
+
+
+def test_packed_arrays_come_back_and_pickles_do_not() -> None:
+    arrays = {"a": np.arange(3), "b": np.array([[1.5, np.inf]])}
+    unpacked = unpack_arrays(pack_arrays(**arrays))
+    assert set(unpacked) == {"a", "b"}
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(unpacked[name], array)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        unpack_arrays(pack_arrays(a=np.array([{"x": 1}], dtype=object)))
