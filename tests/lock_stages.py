@@ -156,7 +156,7 @@ def main(same_results: tuple[str, ...]) -> None:
             + " ".join(f'--same-results "{stage}"' for stage in refused)
         )
     LOCK.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
-    click.echo(f"locked {len(now)} stages in {LOCK.relative_to(ROOT)}")
+    click.echo(f"locked {len(now)} stages in {LOCK.name}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """A stage whose source changes must change its version, or old artifacts would be taken for new ones."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -99,40 +100,43 @@ def test_a_docstring_alone_and_none_at_all_are_the_same() -> None:
 
 @pytest.mark.parametrize("stage", ["training", "defense mixup"])
 def test_a_changed_source_is_told_by_its_stage(stage: str) -> None:
-    lock = locked()
-    lock[stage] = lock[stage] | {"digest": "another"}
-    assert changed_under_the_same_version(lock, current()) == [stage]
-    lock[stage] = lock[stage] | {"version": 0}
-    assert changed_under_the_same_version(lock, current()) == []
+    now, lock = current(), current()
+    lock[stage] |= {"digest": "another"}
+    assert changed_under_the_same_version(lock, now) == [stage]
+    lock[stage] |= {"version": 0}
+    assert changed_under_the_same_version(lock, now) == []
 
 
-def test_locking_refuses_a_changed_source_under_an_old_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock = tmp_path / "stages.lock.json"
-    stale = lock_stages.LOCK.read_text().replace(locked()["training"]["digest"], "0" * 16)
-    lock.write_text(stale)
-    monkeypatch.setattr(lock_stages, "LOCK", lock)
-    monkeypatch.setattr(lock_stages, "ROOT", ROOT)
+@pytest.fixture
+def stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A lock in which the training's source is another one."""
+    lock = current()
+    lock["training"] |= {"digest": "another"}
+    path = tmp_path / "stages.lock.json"
+    path.write_text(json.dumps(lock))
+    monkeypatch.setattr(lock_stages, "LOCK", path)
+    return path
+
+
+def test_locking_refuses_a_changed_source_under_an_old_version(stale: Path) -> None:
+    before = stale.read_text()
     refused = CliRunner().invoke(main, [])
     assert refused.exit_code == 1
     assert "training: the source changed and the version did not. Raise the version" in refused.output
-    assert lock.read_text() == stale
+    assert '--same-results "training"' in refused.output
     assert CliRunner().invoke(main, ["--same-results", "trainin"]).exit_code == 2
+    assert stale.read_text() == before
 
 
-def test_locking_takes_a_raised_version_or_the_word_that_results_are_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = current()
-    lock = ROOT / "tests" / "stages.lock.json"
-    stale = lock.read_text().replace(now["training"]["digest"], "0" * 16)
-    monkeypatch.setattr(lock_stages, "ROOT", tmp_path)
-    monkeypatch.setattr(lock_stages, "LOCK", tmp_path / "stages.lock.json")
-    monkeypatch.setattr(lock_stages, "current", lambda: now)
-    (tmp_path / "stages.lock.json").write_text(stale)
+@pytest.mark.usefixtures("stale")
+def test_locking_takes_the_word_that_results_are_the_same() -> None:
     assert CliRunner().invoke(main, ["--same-results", "training"]).exit_code == 0
-    assert locked() == now
-    (tmp_path / "stages.lock.json").write_text(stale)
-    raised = now | {"training": now["training"] | {"version": now["training"]["version"] + 1}}
-    monkeypatch.setattr(lock_stages, "current", lambda: raised)
+    assert locked() == current()
+
+
+@pytest.mark.usefixtures("stale")
+def test_locking_takes_a_raised_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(VERSIONS, "training", VERSIONS["training"] + 1)
     assert CliRunner().invoke(main, []).exit_code == 0
-    assert locked() == raised
+    assert locked() == current()
+    assert locked()["training"]["version"] == VERSIONS["training"]

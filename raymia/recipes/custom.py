@@ -4,6 +4,7 @@ What the user's function returns cannot be kept without unpickling it later, so 
 on every record of the study.
 """
 
+import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -80,7 +81,10 @@ class CustomModelRecipe:
         function: Callable[..., Any] = load_function("train", self.function)
         seed = derive_seed(self.ground.config.seed, "model", *self.stream)
         torch.set_num_threads(self.ground.config.engine.threads_per_worker)
+        # Whatever generator the user's code draws from without seeding it.
         torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
         model = function(bench.records.inputs[self.positions], bench.records.labels[self.positions], seed)
         if not isinstance(model, nn.Module):
             raise InputError(
