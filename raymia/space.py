@@ -35,8 +35,12 @@ class Range(BaseModel):
     def at(self, fraction: float) -> float:
         """The value at a fraction of the way, 0 to 1."""
         if self.log:
-            return float(np.exp(np.log(self.low) + fraction * (np.log(self.high) - np.log(self.low))))
-        return float(self.low + fraction * (self.high - self.low))
+            return self.rounded(float(np.exp(np.log(self.low) + fraction * (np.log(self.high) - np.log(self.low)))))
+        return self.rounded(self.low + fraction * (self.high - self.low))
+
+    def rounded(self, value: float) -> float:
+        """Four digits are enough for any search, and a label shows them all."""
+        return min(max(float(f"{value:.4g}"), self.low), self.high)
 
 
 class Search(BaseModel):

@@ -45,7 +45,10 @@ def source_digest(setting: str, spec: str) -> str:
     module_name = spec.partition(":")[0]
     path = _source_of(module_name)
     if path is None:
-        raise InputError(f"{setting} {spec!r}: no source file of {module_name} is found: raymia names results by it")
+        raise InputError(
+            f"{setting} {spec!r}: no source file of {module_name} is found, and results are named by it: "
+            "put its folder on PYTHONPATH"
+        )
     root = path.parents[module_name.count(".") + (path.name == "__init__.py")]
     digest = hashlib.sha256()
     for name, source in sorted(_closure(module_name, root).items()):

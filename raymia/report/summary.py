@@ -31,7 +31,7 @@ def summary_lines(rows: Sequence[Row]) -> list[str]:
         lines.append("The undefended model is missing: nothing here is compared with it.")
     elif defended:
         same = sum(row["verdict"] == SAME for row in defended)
-        lines.append(f"{same} of {len(defended)} settings are {SAME}.")
+        lines.append(f"{same} of {len(defended)} {'setting is' if len(defended) == 1 else 'settings are'} {SAME}.")
     lines.append(f"On the frontier: {', '.join(row['setting'] for row in found if row['on_frontier'])}.")
     best = best_trade_off(rows)
     if best is not None:

@@ -86,7 +86,8 @@ def _suggested(trial: optuna.Trial, branch: Branch) -> dict[tuple[str, str], Any
         for name, domain in hyperparameters.items():
             dotted = f"{'+'.join(branch.defenses)}/{defense}.{name}"
             if isinstance(domain, Range):
-                values[defense, name] = trial.suggest_float(dotted, domain.low, domain.high, log=domain.log)
+                drawn = trial.suggest_float(dotted, domain.low, domain.high, log=domain.log)
+                values[defense, name] = domain.rounded(drawn)
             else:
                 values[defense, name] = trial.suggest_categorical(dotted, list(domain))
     return values

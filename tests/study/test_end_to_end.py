@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,14 @@ from mlflow import MlflowClient
 from raymia.config import build_config, parse_assignment
 from raymia.metrics.summary import rows
 from raymia.metrics.table import read_csv, write_csv
+from raymia.recipes.recipe import Recipe, walk
 from raymia.records import load_records
 from raymia.seeds import generator
 from raymia.space import load_space
 from raymia.store import Store
 from raymia.study.facts import facts_of
 from raymia.study.publish import read_measured
-from raymia.study.study import assemble
+from raymia.study.study import Study, assemble
 from tests.study.command import (
     REPOSITORY,
     TINY,
@@ -74,6 +76,17 @@ def copy(place: Path, base: Outcome, tmp_path: Path) -> Path:
     return tmp_path / "copy"
 
 
+def the_study(folder: Path) -> Study:
+    """The study put together without the command."""
+    config = build_config(None, dict(parse_assignment(text) for text in TINY))
+    return assemble(config, load_space(str(folder / "tiny.yaml")), facts_of(load_records("digits")))
+
+
+def one_of(recipes: Sequence[Recipe], kind: str) -> str:
+    """An artifact of a kind."""
+    return next(recipe.artifacts[0] for recipe in recipes if recipe.kind == kind)
+
+
 def test_the_study_leaves_its_table_figures_record_and_gaps(place: Path, base: Outcome) -> None:
     folder = place / "results" / "tiny"
     for name in ("frontier.csv", "frontier.png", "frontier.svg", "generalization_gap.md", "study.json", "config.yaml"):
@@ -113,8 +126,7 @@ def test_the_table_is_what_the_metrics_make_of_the_artifacts(
     place: Path, table: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(place)
-    config = build_config(None, dict(parse_assignment(text) for text in TINY))
-    study = assemble(config, load_space("tiny.yaml"), facts_of(load_records("digits")))
+    study = the_study(place)
     measured = read_measured([(one, study.result(one)) for one in study.settings], Store("results/artifacts"))
     write_csv(rows([one.result for one in measured], generator(0, "frontier")), tmp_path / "again.csv")
     assert (tmp_path / "again.csv").read_bytes() == table
@@ -201,7 +213,9 @@ def place_of(folder: Path, name: str) -> Path:
 
 def test_damaged_artifacts_are_named_and_rebuilt(copy: Path, table: bytes) -> None:
     results = copy / "results"
-    spoiled = [next(iter(artifacts(results, kind))) for kind in ("models", "signals", "scores", "results")]
+    none, mixup = (list(walk([recipe])) for recipe in the_study(copy).recipes)
+    # What an undamaged result or score rests on is looked at too.
+    spoiled = [one_of(none, "models"), one_of(none, "scores"), one_of(mixup, "signals"), one_of(mixup, "results")]
     whole = {name: (results / "artifacts" / name).read_bytes() for name in spoiled}
     for name in spoiled:
         flip(results / "artifacts" / name)
