@@ -30,8 +30,8 @@ def test_the_study_its_trials_and_an_auc_are_on_the_page(tmp_path: Path) -> None
         chromium(tmp_path) as browser,
     ):
         browser.get(f"{server.uri}/#/experiments")
-        wait_for_text(browser, "raymia/scikit-learn digits")
-        browser.find_element("link text", "raymia/scikit-learn digits").click()
+        wait_for_text(browser, "raymia/digits")
+        browser.find_element("link text", "raymia/digits").click()
         experiment = re.search(r"#/experiments/(\d+)", browser.current_url)
         assert experiment is not None, browser.current_url
         browser.get(f"{server.uri}/#/experiments/{experiment[1]}/runs")

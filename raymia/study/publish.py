@@ -69,7 +69,7 @@ def write_report(study: Study, folder: StudyFolder, found: Sequence[Row]) -> lis
 def title(study: Study) -> str:
     """What was measured, in a line: the scale stands in it."""
     size = len(study.blueprint.plan(0)[Role.TARGET_IN])
-    return f"{study.space.name} on {study.facts.source}, {len(_parts(study))} × {size:,} records"
+    return f"{study.space.name} on {study.dataset}, {len(_parts(study))} × {size:,} records"
 
 
 def subtitle(study: Study) -> str:

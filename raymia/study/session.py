@@ -220,7 +220,7 @@ class Session:
         return 1 if failures else 0
 
     def _tracker(self, study: Study, folder: StudyFolder) -> Tracker:
-        experiment = f"raymia/{study.facts.source}"
+        experiment = f"raymia/{study.dataset}"
         return Tracker.open(self.uri, experiment, study_record(study, folder.name), folder.path / "unsent.jsonl")
 
     def _say_facts(self, facts: DataFacts) -> None:

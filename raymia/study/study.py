@@ -43,8 +43,12 @@ class Study:
     @property
     def default_name(self) -> str:
         """A name for people that no other study has."""
-        dataset = self.config.data.dataset.rstrip("/").split("/")[-1].split(".")[0] or "data"
-        return f"{self.space.name}-{dataset}-{self.key[:8]}"
+        return f"{self.space.name}-{self.dataset}-{self.key[:8]}"
+
+    @property
+    def dataset(self) -> str:
+        """The data set's name for people: a path's last part without its ending."""
+        return self.config.data.dataset.rstrip("/").split("/")[-1].split(".")[0] or "data"
 
     def result(self, setting: Setting) -> ResultRecipe:
         """The recipe of a setting's measurements."""
