@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from raymia.metrics.comparison import SAME
+from raymia.metrics.comparison import ONE_SEED, SAME
 from raymia.metrics.results import UNDEFENDED, WORST
 from raymia.report.rows import ACCURACY_ALLOWANCE, Row, chosen, pooled, undefended
 
@@ -29,6 +29,8 @@ def summary_lines(rows: Sequence[Row]) -> list[str]:
     lines = []
     if undefended(found) is None:
         lines.append("The undefended model is missing: nothing here is compared with it.")
+    elif defended and all(row["verdict"] == ONE_SEED for row in defended):
+        lines.append("One target a setting: no paired comparison with undefended; plan.targets=3 or more gives it.")
     elif defended:
         same = sum(row["verdict"] == SAME for row in defended)
         lines.append(f"{same} of {len(defended)} {'setting is' if len(defended) == 1 else 'settings are'} {SAME}.")

@@ -6,7 +6,7 @@ from io import BytesIO, StringIO, TextIOWrapper
 import pytest
 from rich.console import Console
 
-from raymia.metrics.comparison import LESS, SAME
+from raymia.metrics.comparison import LESS, ONE_SEED, SAME
 from raymia.report.rows import pooled
 from raymia.report.summary import best_trade_off, summary_lines
 from raymia.report.table import print_study_end
@@ -148,3 +148,10 @@ def test_the_summary_counts_and_names(study) -> None:
     assert best_trade_off([row for row in rows if row["defense"] == "none"]) is None
     without = summary_lines([row for row in rows if row["defense"] != "none"])
     assert without[0].startswith("The undefended model is missing")
+
+
+def test_one_target_a_setting_is_said_instead_of_counted(study) -> None:
+    rows = [dict(row, verdict=ONE_SEED) if row["defense"] != "none" else row for row in study("mixup")]
+    lines = summary_lines(rows)
+    assert not any("not distinguishable" in line for line in lines)
+    assert any(line.startswith("One target a setting: no paired comparison") for line in lines)
