@@ -131,9 +131,17 @@ class Space:
         if self.search.method == "grid":
             settings += [setting for branch in self.branches for setting in branch.grid()]
         elif self.search.method == "random":
-            rng = generator(seed, "random search")
-            settings += [self._random_setting(rng) for _ in range(self.search.samples)]
+            settings += self._random_settings(generator(seed, "random search"))
         return list(dict.fromkeys(settings))
+
+    def _random_settings(self, rng: np.random.Generator) -> list[Setting]:
+        """As many different settings as were asked for, or as a space of few has."""
+        found: dict[Setting, None] = {}
+        for _ in range(_TRIES_A_SAMPLE * self.search.samples):
+            if len(found) == self.search.samples:
+                break
+            found[self._random_setting(rng)] = None
+        return list(found)
 
     @property
     def needs_reserve(self) -> bool:
@@ -162,6 +170,8 @@ class Space:
                 stops[trained] = stops.get(trained, frozenset()) | {defense.select(epochs)}
         return stops
 
+
+_TRIES_A_SAMPLE = 100
 
 UNDEFENDED = Setting(Composed((build_defense("none", {}),)))
 
