@@ -88,8 +88,11 @@ def same_settings(small: bool) -> list[Figure]:
 
 
 def default_settings(small: bool) -> list[Figure]:
-    """raymia's loop, one thread, against what plain PyTorch does by default (fp32, NCHW), full ResNet18."""
-    count, batch_size = (64, 32) if small else (256, 64)
+    """raymia's loop, one thread, against what plain PyTorch does by default (fp32, NCHW), full ResNet18.
+
+    At paper 1's batch of 128. A batch of 64 gains less: 1.9× where 128 gained 2.4×.
+    """
+    count, batch_size = (64, 32) if small else (256, 128)
     records, options = noise_images(count), {"width": 16 if small else 64}
     fast, plain = training(2, batch_size), training(2, batch_size, "fp32")
     found = []
