@@ -70,6 +70,61 @@ class TrainingConfig(_Section):
         return self
 
 
+class DiffusionConfig(_Section):
+    """The denoiser of the defenses that train on generated images: its network, training and sampling.
+
+    conditional: class-conditional with classifier-free guidance, else without labels. channels: feature maps of each
+    resolution, halving the side from one to the next; attention: on which of them (0 is the full one). blocks: residual
+    blocks a resolution. timesteps: T of the forward process. beta_start, beta_end: of the linear schedule.
+    warmup: fraction of the iterations. ema: decay of the weights' moving average, 0 for none. null_probability: how
+    often a label is left out in training. guidance: w of Ho & Salimans, scale 1 + w (0: none). clip: x̂₀ into [-1, 1]
+    at every step. shard_size: images drawn for one file. max_images: drawn before a class short of its quota is
+    given up.
+    """
+
+    conditional: bool = True
+    channels: Annotated[tuple[Count, ...], Field(min_length=1)] = (32, 64)
+    attention: tuple[Annotated[int, Field(ge=0)], ...] = (1,)
+    blocks: Count = 1
+    dropout: Fraction = 0.1
+    timesteps: Annotated[int, Field(ge=2)] = 1000
+    noise_schedule: Literal["linear", "cosine"] = "linear"
+    beta_start: Annotated[float, Field(gt=0, lt=1)] = 1e-4
+    beta_end: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    iterations: Count = 20_000
+    batch_size: Annotated[int, Field(ge=2)] = 80
+    learning_rate: Positive = 1e-3
+    weight_decay: NonNegative = 1e-4
+    warmup: Fraction = 0.05
+    decay: Literal["constant", "cosine"] = "cosine"
+    gradient_clip: Positive = 1.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    null_probability: Fraction = 0.1
+    flip: bool = False
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    checkpoint_every: Count = 1000
+    sampler: Literal["ancestral", "ddim", "dpm_solver++"] = "dpm_solver++"
+    sampler_steps: Count = 20
+    guidance: NonNegative = 0.0
+    clip: bool = True
+    shard_size: Annotated[int, Field(ge=2)] = 256
+    max_images: Count = 50_000
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "DiffusionConfig":
+        if not self.conditional and self.guidance:
+            raise ValueError("guidance needs a conditional denoiser: set diffusion.guidance to 0, or conditional to true")
+        if self.conditional and self.guidance and not self.null_probability:
+            raise ValueError("guidance needs labels left out in training: set diffusion.null_probability above 0")
+        if self.noise_schedule == "linear" and self.beta_end <= self.beta_start:
+            raise ValueError("beta_end must be above beta_start")
+        if self.sampler_steps > self.timesteps:
+            raise ValueError(f"sampler_steps cannot be above timesteps ({self.timesteps})")
+        if any(level >= len(self.channels) for level in self.attention):
+            raise ValueError(f"attention names a resolution that channels does not have (0 to {len(self.channels) - 1})")
+        return self
+
+
 class EngineConfig(_Section):
     """How models are laid over the machine: part of their identity, since they change the arithmetic.
 
@@ -96,6 +151,7 @@ class StudyConfig(_Section):
     plan: PlanConfig = PlanConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
+    diffusion: DiffusionConfig = DiffusionConfig()
     engine: EngineConfig = EngineConfig()
     attacks: Annotated[tuple[str, ...], Field(min_length=1)] = (
         "loss",

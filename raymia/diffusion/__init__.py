@@ -1,0 +1,1 @@
+"""Generated training data: the denoiser, its training and samplers, the classifier filter, synthetic shards."""
