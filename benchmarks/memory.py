@@ -40,14 +40,14 @@ class _Watch:
 
     def _look(self) -> None:
         while not self._stop.wait(0.25):
-            for pid in _workers():
+            for pid in workers():
                 with contextlib.suppress(OSError, KeyError):
-                    own, proportional = _memory(pid)
+                    own, proportional = memory_of(pid)
                     self.own[pid] = max(own, self.own.get(pid, 0))
                     self.proportional[pid] = max(proportional, self.proportional.get(pid, 0))
 
 
-def _workers() -> list[int]:
+def workers() -> list[int]:
     """Ray's worker processes that descend from this one."""
     parents, names = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
@@ -61,7 +61,7 @@ def _workers() -> list[int]:
     return [pid for pid in ours if names[pid].startswith(b"ray::")]
 
 
-def _memory(pid: int) -> tuple[int, int]:
+def memory_of(pid: int) -> tuple[int, int]:
     """Own and proportional memory of a process, in bytes."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     sizes = {name: int(value.split()[0]) * 1024 for name, value in (line.split(":") for line in lines)}

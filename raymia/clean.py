@@ -47,7 +47,11 @@ def unused_artifacts(root: Path, store: Store) -> list[tuple[str, int]]:
     for references in root.glob(f"*/{REFERENCES}"):
         used |= set(references.read_text(encoding="utf-8").split())
     running = any(is_held(folder) for folder in root.iterdir() if folder.is_dir())
-    return sorted((name, size) for name, size in store.names() if name not in used and not _spared(name, running))
+
+    def is_used(name: str) -> bool:
+        return name in used or f"{name.rpartition('/')[0]}/" in used
+
+    return sorted((name, size) for name, size in store.names() if not is_used(name) and not _spared(name, running))
 
 
 def _somebody_is_there() -> bool:

@@ -5,10 +5,11 @@ import click
 import raymia
 from raymia.clean import clean
 from raymia.commands import guarded, leave
+from raymia.synthesize import synthesize
 from raymia.tune import tune
 
 
-@click.group(commands=[tune, clean])
+@click.group(commands=[tune, synthesize, clean])
 @click.version_option(raymia.__version__, prog_name="raymia")
 def cli() -> None:
     """Measure, defend and search the membership privacy of image classifiers."""

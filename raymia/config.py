@@ -24,10 +24,14 @@ class _Section(BaseModel):
 
 
 class DataConfig(_Section):
-    """dataset: `digits`, `cifar10`, `cifar100`, a Parquet path or an image folder's path. limit: first records only."""
+    """dataset: `digits`, `cifar10`, `cifar100`, a Parquet path or an image folder's path. limit: first records only.
+
+    image_size: pixels, to make images smaller than they are.
+    """
 
     dataset: str = "digits"
     limit: Count | None = None
+    image_size: Annotated[int, Field(ge=4)] | None = None
 
 
 class PlanConfig(_Section):
@@ -78,8 +82,8 @@ class DiffusionConfig(_Section):
     blocks a resolution. timesteps: T of the forward process. beta_start, beta_end: of the linear schedule.
     warmup: fraction of the iterations. ema: decay of the weights' moving average, 0 for none. null_probability: how
     often a label is left out in training. guidance: w of Ho & Salimans, scale 1 + w (0: none). clip: x̂₀ into [-1, 1]
-    at every step. shard_size: images drawn for one file. max_images: drawn before a class short of its quota is
-    given up.
+    at every step. per_class: images kept of each class. shard_size: images drawn for one file. max_images: drawn before
+    a class short of its quota is given up.
     """
 
     conditional: bool = True
@@ -107,13 +111,16 @@ class DiffusionConfig(_Section):
     sampler_steps: Count = 20
     guidance: NonNegative = 0.0
     clip: bool = True
+    per_class: Count = 150
     shard_size: Annotated[int, Field(ge=2)] = 256
     max_images: Count = 50_000
 
     @model_validator(mode="after")
     def _consistent(self) -> "DiffusionConfig":
         if not self.conditional and self.guidance:
-            raise ValueError("guidance needs a conditional denoiser: set diffusion.guidance to 0, or conditional to true")
+            raise ValueError(
+                "guidance needs a conditional denoiser: set guidance to 0, or diffusion.conditional to true"
+            )
         if self.conditional and self.guidance and not self.null_probability:
             raise ValueError("guidance needs labels left out in training: set diffusion.null_probability above 0")
         if self.noise_schedule == "linear" and self.beta_end <= self.beta_start:
@@ -121,20 +128,23 @@ class DiffusionConfig(_Section):
         if self.sampler_steps > self.timesteps:
             raise ValueError(f"sampler_steps cannot be above timesteps ({self.timesteps})")
         if any(level >= len(self.channels) for level in self.attention):
-            raise ValueError(f"attention names a resolution that channels does not have (0 to {len(self.channels) - 1})")
+            last = len(self.channels) - 1
+            raise ValueError(f"attention names a resolution that channels does not have (0 to {last})")
         return self
 
 
 class EngineConfig(_Section):
-    """How models are laid over the machine: part of their identity, since they change the arithmetic.
+    """How models are laid over the machine: part of their identity, where it changes the arithmetic.
 
     workers_per_model: above 1, each model trains by DDP over that many workers. gpus_per_worker: may be a fraction for
-    single-worker models. threads_per_worker: CPU threads, also what a worker reserves.
+    single-worker models. threads_per_worker: CPU threads, also what a worker reserves. in_memory_gb: training sets
+    above it stream from disk, which changes no arithmetic.
     """
 
     workers_per_model: Count = 1
     gpus_per_worker: NonNegative = 0.0
     threads_per_worker: Count = 1
+    in_memory_gb: NonNegative = 4.0
 
     @model_validator(mode="after")
     def _whole_gpus_for_groups(self) -> "EngineConfig":

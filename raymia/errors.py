@@ -22,3 +22,7 @@ class RunError(RaymiaError):
 
 class DivergedError(RunError):
     """Training left the finite numbers. Deterministic, so never retried."""
+
+
+class ShortfallError(RunError):
+    """A generator gives too few images that pass the filter; the message says of which classes, and the remedy."""

@@ -206,6 +206,13 @@ def custom_space(function: str) -> Space:
     return Space("custom", f"training by {function}", Search(), (branch,))
 
 
+def single_space(name: str, defense: str, values: Mapping[str, Any]) -> Space:
+    """The space of one setting of one defense."""
+    branch = Branch({defense: {hyperparameter: (value,) for hyperparameter, value in values.items()}})
+    _check_values(branch)
+    return Space(name, f"one setting of {defense}", Search(), (branch,))
+
+
 def with_search(space: Space, method: str | None, samples: int | None) -> Space:
     """The space searched in another way; None leaves the space's own."""
     changes = {"method": method, "samples": samples}

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import pyarrow as pa
 from pyarrow import fs
 
 from raymia.errors import RaymiaError
@@ -32,6 +33,9 @@ class Store:
 
     A file is a header line (JSON: checksum, size, meta) and the payload. An artifact written in a run marked
     `fresh` carries the run's mark, and only those count as present to it: so a fresh run redoes everything once.
+
+    Beside them lie plain files, in formats that other tools read. They carry no checksum of ours: an artifact vouches
+    for them, whose meta holds `files`, a mapping from name to `file_digest`.
     """
 
     root: str
@@ -51,7 +55,10 @@ class Store:
         """Write an artifact, replacing one of the same name. A reader sees the old one or the new one, never a part."""
         digest = _digest(payload, meta, self.fresh)
         header = {"sha256": digest, "size": len(payload), "meta": meta, "fresh": self.fresh}
-        content = _MAGIC + json.dumps(header).encode() + b"\n" + payload
+        self.write_file(name, _MAGIC + json.dumps(header).encode() + b"\n" + payload)
+
+    def write_file(self, name: str, content: bytes) -> None:
+        """Write a plain file, replacing one of the same name. A reader sees the old or the new one, never a part."""
         filesystem, path = self._located[0], self._path(name)
         folder = str(PurePosixPath(path).parent)
         filesystem.create_dir(folder, recursive=True)
@@ -64,11 +71,7 @@ class Store:
 
     def read(self, name: str) -> tuple[bytes, dict[str, Any]]:
         """The payload and meta. Raises MissingError or DamagedError, which name the artifact."""
-        try:
-            with self._located[0].open_input_stream(self._path(name)) as stream:
-                content = stream.read()
-        except FileNotFoundError:
-            raise MissingError(f"no artifact {name}") from None
+        content = self.read_file(name)
         line, newline, payload = content.partition(b"\n")
         header = _header(line)
         if not newline or header is None or not _whole(header, payload):
@@ -77,11 +80,27 @@ class Store:
             raise MissingError(f"artifact {name} is older than this fresh run")
         return payload, header["meta"]
 
+    def read_file(self, name: str) -> bytes:
+        """The bytes of a plain file, whatever they are. Raises MissingError."""
+        try:
+            with self._located[0].open_input_stream(self._path(name)) as stream:
+                content: bytes = stream.read()
+        except FileNotFoundError:
+            raise MissingError(f"no artifact {name}") from None
+        return content
+
+    def open_file(self, name: str) -> pa.NativeFile:
+        """A plain file for reading parts of it; the caller closes it. Raises MissingError."""
+        try:
+            return self._located[0].open_input_file(self._path(name))
+        except FileNotFoundError:
+            raise MissingError(f"no artifact {name}") from None
+
     def meta(self, name: str) -> dict[str, Any]:
         """The meta alone, without reading the payload or checking it. Raises MissingError or DamagedError."""
         try:
             with self._located[0].open_input_file(self._path(name)) as stream:
-                line = stream.read(_HEADER_BYTES).partition(b"\n")[0]
+                line = _first_line(stream)
         except FileNotFoundError:
             raise MissingError(f"no artifact {name}") from None
         header = _header(line)
@@ -113,15 +132,41 @@ class Inspection:
     damaged: list[str] = field(default_factory=list)
 
     def intact(self, store: Store, name: str) -> bool:
-        """Whether the artifact is there and undamaged; a damaged one is noted by name and counts as absent."""
+        """Whether the artifact and the files it vouches for are there and undamaged.
+
+        A damaged one is noted by name and counts as absent. A file that is gone, or is not the one vouched for, is
+        noted by its own name.
+        """
         try:
-            store.read(name)
+            _, meta = store.read(name)
         except MissingError:
             return False
         except DamagedError:
             self.damaged.append(name)
             return False
-        return True
+        spoiled = [file for file, digest in meta.get("files", {}).items() if not _is_vouched_for(store, file, digest)]
+        self.damaged += spoiled
+        return not spoiled
+
+
+def file_digest(content: bytes) -> str:
+    """What vouches for a plain file with this content: SHA-256 in hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _is_vouched_for(store: Store, name: str, digest: str) -> bool:
+    try:
+        return file_digest(store.read_file(name)) == digest
+    except MissingError:
+        return False
+
+
+def _first_line(stream: pa.NativeFile) -> bytes:
+    """Without its newline; of a file that is no artifact only the start, however long it is."""
+    content: bytes = stream.read(_HEADER_BYTES)
+    while b"\n" not in content and content.startswith(_MAGIC) and (more := stream.read(_HEADER_BYTES)):
+        content += more
+    return content.partition(b"\n")[0]
 
 
 def _digest(payload: bytes, meta: dict[str, Any], fresh: str | None) -> str:

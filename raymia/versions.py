@@ -4,4 +4,16 @@ A defense carries its own (`version`). The lock in `tests/` holds a digest of ea
 source changes and its version does not.
 """
 
-VERSIONS = {"records": 1, "models": 1, "training": 1, "signals": 1, "attacks": 1, "metrics": 1}
+VERSIONS = {
+    "records": 1,
+    "models": 1,
+    "denoiser": 1,
+    "drawing": 1,
+    "training": 1,
+    "signals": 1,
+    "attacks": 1,
+    "leak": 1,
+    "metrics": 1,
+    "quality": 1,
+    "results": 1,
+}

@@ -35,18 +35,46 @@ IDLE = {
     # Made for the table from what artifacts hold, each time anew.
     "raymia/metrics/comparison.py",
     "raymia/metrics/frontier.py",
+    "raymia/metrics/results.py",
     "raymia/metrics/summary.py",
     "raymia/metrics/table.py",
 }
 
-# A folder stands for its files. What several stages compute with is in each of them.
+# A folder stands for its files, but for those that another stage names. What several stages compute with is in each.
 SOURCES: dict[str, tuple[str, ...]] = {
     "records": ("raymia/records", "raymia/seeds.py"),
     "models": ("raymia/models",),
+    "denoiser": (
+        "raymia/diffusion/denoiser.py",
+        "raymia/diffusion/noise.py",
+        "raymia/diffusion/train.py",
+        "raymia/recipes/generator.py",
+        "raymia/seeds.py",
+    ),
+    "drawing": (
+        "raymia/diffusion/drawing.py",
+        "raymia/diffusion/filter.py",
+        "raymia/diffusion/sampler.py",
+        "raymia/diffusion/shards.py",
+        "raymia/diffusion/synthetic_set.py",
+        "raymia/recipes/synthetic.py",
+    ),
     "training": ("raymia/training", "raymia/recipes/model.py", "raymia/recipes/custom.py", "raymia/seeds.py"),
     "signals": ("raymia/recipes/signals.py",),
     "attacks": ("raymia/attacks", "raymia/recipes/scores.py"),
-    "metrics": ("raymia/metrics", "raymia/recipes/result.py"),
+    "leak": ("raymia/diffusion/denoising_loss.py", "raymia/recipes/leak.py"),
+    "metrics": ("raymia/metrics",),
+    "quality": (
+        "raymia/metrics/synthetic.py",
+        "raymia/metrics/synthetic_copies.py",
+        "raymia/metrics/synthetic_coverage.py",
+        "raymia/metrics/synthetic_distance.py",
+        "raymia/metrics/synthetic_neighbors.py",
+        "raymia/models/features.py",
+        "raymia/recipes/quality.py",
+        "raymia/recipes/sheet.py",
+    ),
+    "results": ("raymia/recipes/result.py",),
 }
 
 Lock = dict[str, dict[str, Any]]
@@ -82,8 +110,13 @@ def files_of(stage: str) -> list[Path]:
     found: list[Path] = []
     for source in SOURCES[stage]:
         path = ROOT / source
-        found += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+        found += [one for one in sorted(path.rglob("*.py")) if one not in _named()] if path.is_dir() else [path]
     return [path for path in found if path.relative_to(ROOT).as_posix() not in IDLE]
+
+
+def _named() -> set[Path]:
+    """The files that some stage names by themselves."""
+    return {ROOT / source for sources in SOURCES.values() for source in sources if source.endswith(".py")}
 
 
 def defenses_by_file() -> Iterator[tuple[Path, type[Defense]]]:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from raymia.store import DamagedError, Inspection, MissingError, Store
+from raymia.store import DamagedError, Inspection, MissingError, Store, file_digest
 
 META = {"seconds": 1.5, "history": [2.25, 1e-7], "label": 'mixup α=0.3 "quoted"', "none": None}
 PAYLOAD = b"first line\nsecond \x00\xff line" * 3
@@ -151,6 +151,51 @@ def test_an_inspection_tells_missing_from_damaged(store: Store) -> None:
     assert inspection.damaged == ["a/broken"]
 
 
+def test_a_plain_file_is_the_bytes_and_nothing_else(store: Store) -> None:
+    with pytest.raises(MissingError, match="no artifact a/b"):
+        store.read_file("a/b")
+    with pytest.raises(MissingError, match="no artifact a/b"):
+        store.open_file("a/b")
+    store.write_file("a/b", b"old")
+    store.write_file("a/b", PAYLOAD)
+    assert file_of(store, "a/b").read_bytes() == store.read_file("a/b") == PAYLOAD
+    with store.open_file("a/b") as stream:
+        stream.seek(6)
+        assert stream.read(4) == PAYLOAD[6:10]
+    assert list(store.names()) == [("a/b", len(PAYLOAD))]
+    with pytest.raises(DamagedError, match="a/b"):
+        store.read("a/b")
+
+
+def test_an_artifact_vouches_for_files(store: Store) -> None:
+    contents = {f"set/{number}": bytes([number]) * 9 for number in range(3)}
+    for name, content in contents.items():
+        store.write_file(name, content)
+    store.write("set/all", b"", {"files": {name: file_digest(content) for name, content in contents.items()}})
+    inspection = Inspection()
+    assert inspection.intact(store, "set/all")
+    assert inspection.damaged == []
+    store.write_file("set/1", b"other")
+    store.delete("set/2")
+    assert not inspection.intact(store, "set/all")
+    assert inspection.damaged == ["set/1", "set/2"]
+    for name, content in contents.items():
+        store.write_file(name, content)
+    assert inspection.intact(store, "set/all")
+    assert not inspection.intact(Store(store.root, fresh="run 1"), "set/all")
+
+
+def test_a_long_header_is_read_whole(store: Store) -> None:
+    """An artifact may vouch for thousands of files."""
+    meta = {"files": {f"shards/{number:06}.parquet": "0" * 64 for number in range(20_000)}}
+    store.write("a", b"payload", meta)
+    assert store.meta("a") == meta
+    content = file_of(store, "a").read_bytes()
+    file_of(store, "a").write_bytes(content[:1_500_000])
+    with pytest.raises(DamagedError, match="a is damaged"):
+        store.meta("a")
+
+
 @pytest.mark.parametrize("scheme", ["file", "mock"])
 def test_other_filesystems_hold_artifacts_too(tmp_path: Path, scheme: str) -> None:
     """`mock` is Arrow's filesystem in memory: the way that buckets are written."""
@@ -167,6 +212,10 @@ def test_other_filesystems_hold_artifacts_too(tmp_path: Path, scheme: str) -> No
     store.delete("a/b")
     store.delete("a/b")
     assert [name for name, _ in store.names()] == ["c"]
+    store.write_file("d/e", PAYLOAD)
+    assert store.read_file("d/e") == PAYLOAD
+    with store.open_file("d/e") as stream:
+        assert stream.read() == PAYLOAD
     assert (tmp_path / "artifacts").is_dir() == (scheme == "file")
 
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from raymia.config import suggestion
 from raymia.defenses.custom import CustomTraining
+from raymia.defenses.diffusion_mixup import DiffusionMixup, GeneratedOnly
 from raymia.defenses.dropout import Dropout
 from raymia.defenses.early_stopping import EarlyStopping
 from raymia.defenses.label_smoothing import LabelSmoothing
@@ -21,8 +22,10 @@ from raymia.training.defense import Defense
 
 __all__ = [
     "CustomTraining",
+    "DiffusionMixup",
     "Dropout",
     "EarlyStopping",
+    "GeneratedOnly",
     "LabelSmoothing",
     "Mixup",
     "RelaxLoss",
@@ -38,6 +41,7 @@ _BUILT_IN: tuple[type[Defense], ...] = (
     EarlyStopping,
     RelaxLoss,
     Dropout,
+    DiffusionMixup,
     CustomTraining,
 )
 

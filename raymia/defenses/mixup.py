@@ -26,8 +26,13 @@ class Mixup(Defense):
     def batch(self, run: Run, batch: Batch) -> Batch:
         weight = float(run.rng.beta(self.alpha, self.alpha))
         partner = torch.from_numpy(run.rng.permutation(len(batch.labels))).to(batch.labels.device)
-        return Batch(
-            inputs=weight * batch.inputs + (1 - weight) * batch.inputs[partner],
-            labels=batch.labels,
-            targets=weight * batch.targets + (1 - weight) * batch.targets[partner],
-        )
+        return mixed(batch, weight, partner)
+
+
+def mixed(batch: Batch, weight: float, partner: torch.Tensor) -> Batch:
+    """`weight` of each record and the rest of the one that `partner` (int64[B]) names for it; targets alike."""
+    return Batch(
+        inputs=weight * batch.inputs + (1 - weight) * batch.inputs[partner],
+        labels=batch.labels,
+        targets=weight * batch.targets + (1 - weight) * batch.targets[partner],
+    )

@@ -12,7 +12,8 @@ from ray import train
 from ray.train.torch import TorchConfig, TorchTrainer
 from torch import distributed, nn
 
-from raymia.engine.workshop import Failure, guarded, threads_of
+from raymia.engine.outcome import Failure, guarded
+from raymia.engine.rows import fetch_on_cluster
 from raymia.errors import DivergedError, RunError
 from raymia.recipes.recipe import Bench, Recipe, Report
 from raymia.store import Store
@@ -48,7 +49,7 @@ def build_in_group(recipe: Recipe, records: Any, store: Store, report: Report) -
     """
     os.environ.update({name: value for name, value in _PACE.items() if name not in os.environ})
     gpu = recipe.gpus > 0
-    resources = {"CPU": threads_of(recipe), **({"GPU": recipe.gpus} if gpu else {})}
+    resources = {"CPU": recipe.threads, **({"GPU": recipe.gpus} if gpu else {})}
     # Ray Train keeps a folder a run; nothing in it is needed, so it must not pile up in the home folder.
     with tempfile.TemporaryDirectory(prefix="raymia-group-") as folder:
         trainer = TorchTrainer(
@@ -80,6 +81,7 @@ def _worker(config: dict[str, Any]) -> Failure | None:
         group,
         device,
         config["report"] if group.rank == 0 else _silent,
+        fetch=fetch_on_cluster,
     )
     with _join_errors():
         return guarded(lambda: config["recipe"].build(bench))

@@ -19,13 +19,15 @@ from raymia.records.encoded import Decode
 RETRIES = 3  # of a worker that dies; Ray Data's own number is infinite, so bytes that crash a decoder would never end
 
 
-def read_records(dataset: str, *, limit: int | None = None, root: Path | None = None) -> Records:
+def read_records(
+    dataset: str, *, limit: int | None = None, image_size: int | None = None, root: Path | None = None
+) -> Records:
     """A data set's records, as `raymia.records.load_records` gives them, with files decoded over the cluster.
 
     The records do not depend on how many workers decode. Ray is started where it is not running, and only for files.
     Raises InputError for bad data, RunError where a worker fails.
     """
-    return load_records(dataset, limit=limit, root=root, map_chunks=_map_over_cluster)
+    return load_records(dataset, limit=limit, image_size=image_size, root=root, map_chunks=_map_over_cluster)
 
 
 def _map_over_cluster(decode: Decode, chunks: Sequence[Any]) -> Iterator[pa.Table]:

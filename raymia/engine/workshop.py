@@ -6,43 +6,53 @@ It also owns the tasks, so they share one pool of warm workers, and knows how fa
 
 import asyncio
 import time
-import traceback
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import ray
 import torch
+from numpy.typing import NDArray
 
 from raymia.config import EngineConfig
+from raymia.diffusion.drawing import ShardJob
+from raymia.diffusion.shards import ShardReport
 from raymia.engine.cluster import HEAD_SLIVER, described
-from raymia.errors import DivergedError, InputError
-from raymia.recipes.recipe import Bench, Recipe, ready
+from raymia.engine.outcome import Failure, guarded
+from raymia.engine.outcome import failure as failure_of
+from raymia.recipes.recipe import MODELS, Bench, Recipe, ready
 from raymia.recipes.result import ResultRecipe
 from raymia.records.dataset import Records
 from raymia.store import Inspection, Store
+from raymia.training.rows import StoredInputs
 
-# Deterministic: trying again would fail again.
-_FINAL = (DivergedError, InputError)
 _REPORT_SECONDS = 0.5
+# What takes long enough to be worth watching.
+_WATCHED = frozenset({*MODELS, "synthetic"})
 
 
-@dataclass(frozen=True)
-class Failure:
-    """Why a recipe could not be built. retry: whether another try may succeed."""
+class Making(NamedTuple):
+    """How far the making of a recipe of some kind is."""
 
-    message: str
-    detail: str
-    retry: bool
+    kind: str
+    done: int
+    total: int
 
 
 @dataclass
 class Tally:
-    """What the workshop has done: recipes by kind, each counted once, and the models in training: (epoch, epochs)."""
+    """What the workshop has done: recipes by kind, each counted once, and by label what is in the making."""
 
     built: dict[str, int] = field(default_factory=dict)
     reused: dict[str, int] = field(default_factory=dict)
-    running: dict[str, tuple[int, int]] = field(default_factory=dict)
+    running: dict[str, Making] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
+
+    @staticmethod
+    def models(counts: Mapping[str, int]) -> int:
+        """How many of the recipes counted (`built` or `reused`) are models that were trained."""
+        return sum(counts.get(kind, 0) for kind in MODELS)
 
 
 class Workshop:
@@ -75,7 +85,7 @@ class Workshop:
             try:
                 measured = await asyncio.to_thread(recipe.open, self._store)
             except Exception as error:
-                failure = _failure(error)
+                failure = failure_of(error)
             else:
                 self._failures.pop(number, None)
                 return measured.objectives
@@ -100,7 +110,7 @@ class Workshop:
             failure = await self._make(recipe)
         except Exception as error:
             # The store cannot be read, say: a setting's failure, with its reason, like any other.
-            failure = _failure(error)
+            failure = failure_of(error)
         finally:
             del self._building[recipe.key]
             future.set_result(failure)
@@ -128,8 +138,9 @@ class Workshop:
             tally[recipe.kind] = tally.get(recipe.kind, 0) + 1
 
     async def _build(self, recipe: Recipe) -> Failure | None:
-        cpus = threads_of(recipe) if recipe.kind == "models" else 1
-        options = _build.options(num_cpus=cpus, num_gpus=recipe.gpus, scheduling_strategy="DEFAULT", name=recipe.label)
+        options = _build.options(
+            num_cpus=recipe.threads, num_gpus=recipe.gpus, scheduling_strategy="DEFAULT", name=recipe.label
+        )
         return await self._outcome(recipe, options, self._records)
 
     async def _build_in_group(self, recipe: Recipe) -> Failure | None:
@@ -154,16 +165,16 @@ class Workshop:
         try:
             failure: Failure | None = await task.remote(recipe, records, self._store, [me])
         except Exception as error:
-            return _failure(error)
+            return failure_of(error)
         finally:
             self._submitted.discard(recipe.label)
             self._tally.running.pop(recipe.label, None)
         return failure
 
-    async def progress(self, label: str, done: int, total: int) -> None:
-        """A model in training says how far it is. Late words of one that has ended are ignored."""
+    async def progress(self, label: str, kind: str, done: int, total: int) -> None:
+        """A recipe in the making says how far it is. Late words of one that has ended are ignored."""
         if label in self._submitted:
-            self._tally.running[label] = (done, total)
+            self._tally.running[label] = Making(kind, done, total)
 
     async def tally(self) -> Tally:
         """What has been done so far."""
@@ -178,12 +189,12 @@ def open_workshop(records: Any, store: Store) -> Any:
 
 @ray.remote(max_retries=3)
 def _build(recipe: Recipe, records: Records, store: Store, workshop: list[Any]) -> Failure | None:
-    report = _Reporter(workshop[0], recipe.label)
-    if recipe.kind == "models":
+    report = _Reporter(workshop[0], recipe)
+    if recipe.kind in _WATCHED:
         report(0, 1)
     # A recipe that wants more threads asks for them; what the last one of this process wanted must not matter.
     torch.set_num_threads(1)
-    bench = Bench(records, store, device=_device(), report=report)
+    bench = Bench(records, store, device=_device(), report=report, conveyor=_conveyor, fetch=fetch)
     return guarded(lambda: recipe.build(bench))
 
 
@@ -192,50 +203,42 @@ def _build_in_group(recipe: Recipe, records: list[Any], store: Store, workshop: 
     # Imported here: a group's machinery takes seconds to load, and few studies use it.
     from raymia.engine.group import build_in_group
 
-    report = _Reporter(workshop[0], recipe.label)
+    report = _Reporter(workshop[0], recipe)
     report(0, 1)
     return guarded(lambda: build_in_group(recipe, records[0], store, report))
 
 
-def threads_of(model: Recipe) -> int:
-    """CPU threads that each worker of a model uses, and reserves."""
-    threads: int = model.ground.config.engine.threads_per_worker  # type: ignore[attr-defined]
-    return threads
+# Imported where they are used: Ray Data takes seconds to load, and few recipes stream.
+def _conveyor(numbers: Sequence[int], job: ShardJob, store: Store) -> Generator[ShardReport, None, None]:
+    from raymia.engine.conveyor import draw_on_cluster
+
+    return draw_on_cluster(numbers, job, store)
+
+
+def fetch(inputs: StoredInputs, shares: Sequence[NDArray[np.int64]]) -> Iterator[NDArray[np.uint8]]:
+    """See `raymia.engine.rows.fetch_on_cluster`."""
+    from raymia.engine.rows import fetch_on_cluster
+
+    return fetch_on_cluster(inputs, shares)
 
 
 def _room(engine: EngineConfig) -> int:
     return described(joined=True).room(engine)
 
 
-def guarded(build: Any) -> Failure | None:
-    """Run a build; an error that another try would meet again comes back as a value, others are raised."""
-    try:
-        build()
-    except _FINAL as error:
-        return Failure(str(error), "", retry=False)
-    return None
-
-
 class _Reporter:
-    """Tells the workshop how far a model is, now and then."""
+    """Tells the workshop how far a recipe is, now and then."""
 
-    def __init__(self, workshop: Any, label: str) -> None:
+    def __init__(self, workshop: Any, recipe: Recipe) -> None:
         self._workshop = workshop
-        self._label = label
+        self._label, self._kind = recipe.label, recipe.kind
         self._last = 0.0
 
     def __call__(self, done: int, total: int) -> None:
         if time.monotonic() - self._last >= _REPORT_SECONDS:
             self._last = time.monotonic()
-            self._workshop.progress.remote(self._label, done, total)
+            self._workshop.progress.remote(self._label, self._kind, done, total)
 
 
 def _device() -> torch.device:
     return torch.device("cuda" if ray.get_gpu_ids() else "cpu")
-
-
-def _failure(error: Exception) -> Failure:
-    """An error that another try may not meet, in one line and in full."""
-    cause = getattr(error, "cause", None) or error
-    line = " ".join(f"{type(cause).__name__}: {cause}".split())[:500]
-    return Failure(line, "".join(traceback.format_exception(error)), retry=True)

@@ -1,12 +1,13 @@
 """A setting against the undefended model, and against all others: paired differences, verdicts, the frontier."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raymia.metrics.delong import widen_auc_interval
+from raymia.errors import InputError
+from raymia.metrics.delong import paired_auc_difference, widen_auc_interval
 from raymia.metrics.frontier import (
     WorstAttack,
     on_frontier,
@@ -17,7 +18,8 @@ from raymia.metrics.frontier import (
     worst_attack,
 )
 from raymia.metrics.intervals import ALPHA, Interval, paired_t_interval
-from raymia.metrics.results import WORST, SettingResult, all_attacks, all_seeds, by_seed
+from raymia.metrics.populations import counterpart, of_members
+from raymia.metrics.results import WORST, SettingResult, all_measures, all_seeds, by_seed
 
 LESS = "less leakage than undefended"
 MORE = "more leakage than undefended"
@@ -28,13 +30,19 @@ NO_REFERENCE = "no undefended setting"
 NOT_RUN = "attack not run on undefended"
 IS_UNDEFENDED = "undefended"
 
+# Follows LESS, MORE or SAME where the interval knows the doubt from the records, but not the one from retraining.
+RECORDS_ONLY = " (records only)"
+
 # The objectives of a frontier, in the order of its arrays: test accuracy up, AUC down.
 MAXIMIZE = (True, False)
 
 
 @dataclass(frozen=True)
 class Delta:
-    """The mean paired difference to undefended over the common seeds; None without one, no interval below two."""
+    """The mean paired difference to undefended over the common seeds; None without one.
+
+    interval: over the seeds; over the records where there is one seed and the difference was paired on them, else None.
+    """
 
     value: float | None = None
     interval: Interval | None = None
@@ -49,6 +57,20 @@ class Place:
     p: float | None
 
 
+@dataclass(frozen=True)
+class Scored:
+    """A measure's records on one target: positions int64[N], each once, scores float64[N], member bool[N]."""
+
+    positions: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    member: NDArray[np.bool_]
+
+
+def kind_of(verdict: str) -> str:
+    """The verdict without what its interval is over."""
+    return verdict.removesuffix(RECORDS_ONLY)
+
+
 def paired_delta(ours: dict[int, float], theirs: dict[int, float], alpha: float = ALPHA) -> Delta:
     """Ours - theirs, by seed, with the paired Student t interval over the seeds that both have."""
     common = sorted(ours.keys() & theirs.keys())
@@ -59,80 +81,124 @@ def paired_delta(ours: dict[int, float], theirs: dict[int, float], alpha: float 
     return Delta(value, paired_t_interval(mine, other, alpha), len(common))
 
 
-def auc_delta(result: SettingResult, undefended: SettingResult | None, attack: str) -> tuple[Delta, str]:
-    """The difference of an attack's AUC to undefended, and the verdict in words.
+def auc_delta(result: SettingResult, undefended: SettingResult | None, name: str) -> tuple[Delta, str]:
+    """The difference of a measure's AUC to undefended, and the verdict in words.
 
-    For `worst` each setting's own worst attack enters, and the interval is at level alpha / k (Bonferroni over the k
-    attacks that either could have been picked from).
+    name: a measure of members, or `worst`. Undefended trained on all its members, so a population apart is held
+    against all of them (`populations.counterpart`). For `worst` each setting's own worst measure enters, and the
+    interval is at level alpha / k (Bonferroni over the k measures that either could have been picked from). With a
+    single common seed the difference is that of `SettingResult.paired`, if it is there.
     """
     if result.undefended:
         return Delta(), IS_UNDEFENDED
     if undefended is None:
         return Delta(), NO_REFERENCE
-    ours, theirs, alpha = attack, attack, ALPHA
-    if attack == WORST:
-        alpha /= len(result.pooled.keys() | undefended.pooled.keys())
-        ours, theirs = worst_of(result).attack, worst_of(undefended).attack
-    if theirs not in undefended.pooled:
+    ours, theirs, alpha = _opponents(result, undefended, name)
+    if theirs is None:
         return Delta(), NOT_RUN
     delta = paired_delta(result.aucs(ours), undefended.aucs(theirs), alpha)
+    if delta.seeds == 1 and name in result.paired:
+        delta = Delta(*result.paired[name], seeds=1)
     return delta, _verdict(delta)
 
 
-def worst_of(result: SettingResult) -> WorstAttack:
-    """The setting's worst attack; with one seed (or equal AUCs) its interval is that of the records, widened to
-    hold for all attacks at once.
+def paired_on_records(
+    result: SettingResult, undefended: SettingResult, ours: Mapping[str, Scored], theirs: Mapping[str, Scored]
+) -> dict[str, tuple[float, Interval]]:
+    """Differences of AUC to undefended on the records that both scored, with DeLong's paired interval.
+
+    ours, theirs: by measure name, on the same target number, for all measures of members. The answer is meant for
+    `SettingResult.paired` of a study with one target, `worst` included. A population apart is held against
+    undefended's scores of the same records. Raises InputError where a record is a member of one model only.
     """
-    level = ALPHA / len(result.pooled)
+    found = {}
+    for name in [*of_members(result.pooled), WORST]:
+        mine, other, alpha = _opponents(result, undefended, name)
+        if other is not None:
+            found[name] = _paired(ours[mine], theirs[other], alpha)
+    return found
+
+
+def worst_of(result: SettingResult) -> WorstAttack:
+    """The setting's worst attack over all attacks and populations of members, none on a generator.
+
+    With one seed (or equal AUCs) its interval is that of the records, widened to hold for all measures at once.
+    """
+    names = of_members(result.pooled)
+    level = ALPHA / len(names)
+    pooled = {name: result.pooled[name] for name in names}
     fallback = {
-        attack: widen_auc_interval(pooled.auc, Interval(pooled.auc_low, pooled.auc_high), level)
-        for attack, pooled in result.pooled.items()
+        name: widen_auc_interval(one.auc, Interval(one.auc_low, one.auc_high), level) for name, one in pooled.items()
     }
-    aucs = {attack: list(result.aucs(attack).values()) for attack in result.pooled}
-    return worst_attack(aucs, ALPHA, fallback)
+    return worst_attack({name: list(result.aucs(name).values()) for name in names}, ALPHA, fallback)
 
 
 def frontier_places(results: Sequence[SettingResult], rng: np.random.Generator) -> dict[tuple[str, str], Place]:
-    """The place of every (setting, attack), `worst` included, over {test accuracy up, AUC down}.
+    """The place of every (setting, measure of members), `worst` included, over {test accuracy up, AUC down}.
 
-    p is paired: each resample takes the same seeds for all settings, and `worst` picks its attack anew in each.
+    On a population's frontier the settings without populations stand with their plain measure, since they trained on
+    all their members; they get a place on it as well. p is paired: each resample takes the same seeds for all
+    settings, and `worst` picks its measure anew in each.
     """
-    attacks = all_attacks(results)
-    if not attacks:
+    names = all_measures(results)
+    if not names:
         return {}
     seeds = all_seeds(results)
     times_RK = seed_draws(len(seeds), rng)
     accuracy_SK = np.stack([by_seed(one.test_accuracies(), seeds) for one in results])
-    means_by_attack = {}
-    for attack in attacks:
-        auc_SK = np.stack([by_seed(one.aucs(attack), seeds) for one in results])
+    means_by_name = {}
+    for name in names:
+        auc_SK = np.stack([by_seed(_aucs_against(one, name), seeds) for one in results])
         objectives_SKD = without_single_seeds(np.stack([accuracy_SK, auc_SK], axis=2))
-        means_by_attack[attack] = np.stack([resampled_means(objectives_SKD[:, :, d], times_RK) for d in (0, 1)], axis=2)
+        means_by_name[name] = np.stack([resampled_means(objectives_SKD[:, :, d], times_RK) for d in (0, 1)], axis=2)
     accuracy_RS = resampled_means(without_single_seeds(accuracy_SK[:, :, None])[:, :, 0], times_RK)
-    worst_RS = np.fmax.reduce([means_RSD[:, :, 1] for means_RSD in means_by_attack.values()])
-    means_by_attack[WORST] = np.stack([accuracy_RS, worst_RS], axis=2)
+    worst_RS = np.fmax.reduce([means_RSD[:, :, 1] for means_RSD in means_by_name.values()])
+    means_by_name[WORST] = np.stack([accuracy_RS, worst_RS], axis=2)
     places = {}
-    for attack, means_RSD in means_by_attack.items():
+    for name, means_RSD in means_by_name.items():
         shares = share_on_frontier(means_RSD, MAXIMIZE)
-        for index, on in _on_now(results, attack).items():
+        for index, on in _on_now(results, name).items():
             p = None if np.isnan(shares[index]) else float(shares[index])
-            places[results[index].setting, attack] = Place(on, p)
+            places[results[index].setting, name] = Place(on, p)
     return places
 
 
-def _on_now(results: Sequence[SettingResult], attack: str) -> dict[int, bool]:
-    """By index, whether a setting that has this attack is on its frontier as measured."""
-    there = [index for index, one in enumerate(results) if one.pooled and attack in {WORST, *one.pooled}]
-    objectives_SD: NDArray[np.float64] = np.array(
-        [
-            (
-                results[index].utility.test_accuracy,
-                worst_of(results[index]).auc if attack == WORST else results[index].pooled[attack].auc,
-            )
-            for index in there
-        ]
-    )
-    return dict(zip(there, on_frontier(objectives_SD, MAXIMIZE).tolist(), strict=True))
+def _opponents(result: SettingResult, undefended: SettingResult, name: str) -> tuple[str, str | None, float]:
+    """The two measures that are compared under this name (None: undefended has none), and the interval's level."""
+    if name != WORST:
+        return name, counterpart(name, undefended.pooled), ALPHA
+    if not undefended.pooled:
+        return name, None, ALPHA
+    choices = of_members(result.pooled.keys() | undefended.pooled.keys())
+    return worst_of(result).attack, worst_of(undefended).attack, ALPHA / len(choices)
+
+
+def _paired(ours: Scored, theirs: Scored, alpha: float) -> tuple[float, Interval]:
+    _, mine, other = np.intersect1d(ours.positions, theirs.positions, assume_unique=True, return_indices=True)
+    member_N = ours.member[mine]
+    if (member_N != theirs.member[other]).any():
+        raise InputError("paired scores: a record is a member of one model only; give both the same target's plan")
+    return paired_auc_difference(ours.scores[mine], theirs.scores[other], member_N, alpha)
+
+
+def _aucs_against(result: SettingResult, name: str) -> dict[int, float]:
+    """The AUCs by seed with which the setting stands on this measure's frontier; none where it has no such measure."""
+    own = counterpart(name, result.pooled)
+    return {} if own is None else result.aucs(own)
+
+
+def _on_now(results: Sequence[SettingResult], name: str) -> dict[int, bool]:
+    """By index, whether a setting that stands on this measure's frontier is on it as measured."""
+    aucs = {index: auc for index, one in enumerate(results) if (auc := _auc_now(one, name)) is not None}
+    objectives_SD = np.array([(results[index].utility.test_accuracy, auc) for index, auc in aucs.items()])
+    return dict(zip(aucs, on_frontier(objectives_SD, MAXIMIZE).tolist(), strict=True))
+
+
+def _auc_now(result: SettingResult, name: str) -> float | None:
+    if name == WORST:
+        return worst_of(result).auc if result.pooled else None
+    own = counterpart(name, result.pooled)
+    return None if own is None else result.pooled[own].auc
 
 
 def _verdict(delta: Delta) -> str:
@@ -140,6 +206,7 @@ def _verdict(delta: Delta) -> str:
         return NO_COMMON_SEED
     if delta.interval is None:
         return ONE_SEED
+    note = RECORDS_ONLY if delta.seeds == 1 else ""
     if delta.interval.high < 0:
-        return LESS
-    return MORE if delta.interval.low > 0 else SAME
+        return LESS + note
+    return (MORE if delta.interval.low > 0 else SAME) + note

@@ -90,7 +90,10 @@ def without_single_seeds(objectives_SKD: ArrayLike) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class WorstAttack:
-    """The attack with the largest mean AUC, and an interval of the largest true AUC (None: one seed, no fallback)."""
+    """The attack with the largest mean AUC, by its measure name, and an interval of the largest true AUC.
+
+    interval: None for one seed without a fallback.
+    """
 
     attack: str
     auc: float
@@ -102,7 +105,7 @@ def worst_attack(
     alpha: float = ALPHA,
     fallback: Mapping[str, Interval] | None = None,
 ) -> WorstAttack:
-    """The worst of k attacks on a setting, from each attack's AUCs over seeds.
+    """The worst of k attacks on a setting, from each attack's AUCs over seeds; another population is another attack.
 
     Student t intervals at level alpha / k hold for all k attacks at once (Bonferroni); then the largest true AUC
     lies between the largest lower and the largest upper end. Of equal attacks the first is taken.

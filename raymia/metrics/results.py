@@ -1,13 +1,15 @@
 """What a study measured, setting by setting and seed by seed: the input of the frontier's table."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raymia.errors import InputError
+from raymia.metrics.intervals import Interval
 from raymia.metrics.membership import AttackMetrics
+from raymia.metrics.populations import has_apart, of_members, parts
 from raymia.metrics.utility import Utility, pool_utilities
 
 UNDEFENDED = "none"
@@ -16,7 +18,7 @@ WORST = "worst"
 
 @dataclass(frozen=True)
 class SeedResult:
-    """One target model of a setting: its utility and each attack's metrics."""
+    """One target model of a setting: its utility, and each attack's metrics by measure name (`populations`)."""
 
     seed: int
     utility: Utility
@@ -25,13 +27,18 @@ class SeedResult:
 
 @dataclass(frozen=True)
 class SettingResult:
-    """One setting: its targets, and each attack over all of them (`membership.pool_targets`)."""
+    """One setting: its targets, and each attack over all of them (`membership.pool_targets`) by measure name.
+
+    paired: the AUC differences to undefended on the same records, (value, interval) by measure name and for `worst`,
+    from `comparison.paired_on_records`. They are used where a single seed leaves no interval over seeds.
+    """
 
     setting: str
     defense: str
     hyperparameters: dict[str, float | int | str | bool]
     seeds: tuple[SeedResult, ...]
     pooled: dict[str, AttackMetrics]
+    paired: Mapping[str, tuple[float, Interval]] = field(default_factory=dict)
 
     @property
     def utility(self) -> Utility:
@@ -42,9 +49,9 @@ class SettingResult:
     def undefended(self) -> bool:
         return self.defense == UNDEFENDED
 
-    def aucs(self, attack: str) -> dict[int, float]:
-        """The attack's AUC by seed."""
-        return {one.seed: one.attacks[attack].auc for one in self.seeds if attack in one.attacks}
+    def aucs(self, name: str) -> dict[int, float]:
+        """The measure's AUC by seed."""
+        return {one.seed: one.attacks[name].auc for one in self.seeds if name in one.attacks}
 
     def test_accuracies(self) -> dict[int, float]:
         """Test accuracy by seed."""
@@ -63,11 +70,25 @@ def check_results(results: Sequence[SettingResult]) -> None:
         seeds = [seed.seed for seed in one.seeds]
         if not seeds or len(set(seeds)) < len(seeds):
             raise InputError(f"setting {one.setting!r}: seeds {seeds}; give one or more, each once")
-        run = {attack for seed in one.seeds for attack in seed.attacks}
+        run = {name for seed in one.seeds for name in seed.attacks}
         if run != set(one.pooled):
             raise InputError(f"setting {one.setting!r}: attacks {sorted(run)}, pooled {sorted(one.pooled)}; pool each")
-        if WORST in one.pooled:
+        _check_measures(one)
+
+
+def _check_measures(result: SettingResult) -> None:
+    members = of_members(result.pooled)
+    for name in result.pooled:
+        if parts(name)[0] == WORST:
             raise InputError(f"attack {WORST!r}: the name of the worst of all attacks; rename yours")
+    for name in members:
+        attack, _ = parts(name)
+        if attack not in members:
+            raise InputError(f"setting {result.setting!r}: {name} without {attack}; measure all members too")
+    if result.pooled and not members:
+        raise InputError(f"setting {result.setting!r}: attacks on the generator alone; run one on the model too")
+    if result.undefended and has_apart(members):
+        raise InputError(f"setting {result.setting!r}: populations apart; undefended is trained on all its members")
 
 
 def all_seeds(results: Sequence[SettingResult]) -> list[int]:
@@ -75,9 +96,9 @@ def all_seeds(results: Sequence[SettingResult]) -> list[int]:
     return sorted({seed.seed for one in results for seed in one.seeds})
 
 
-def all_attacks(results: Sequence[SettingResult]) -> list[str]:
-    """The attacks of all settings, in the order they first appear."""
-    return list(dict.fromkeys(attack for one in results for attack in one.pooled))
+def all_measures(results: Sequence[SettingResult]) -> list[str]:
+    """The measures of members of all settings, arranged; attacks in the order they first appear."""
+    return of_members(name for one in results for name in one.pooled)
 
 
 def by_seed(values: dict[int, float], seeds: Sequence[int]) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ import numpy as np
 from raymia.errors import InputError
 from raymia.metrics.comparison import Place, auc_delta, frontier_places, paired_delta, worst_of
 from raymia.metrics.membership import PRIORS, TARGET_FPRS, AttackMetrics, Estimate, TprAtFpr
+from raymia.metrics.populations import ALL, ANY, GENERATOR, arranged, has_apart, parts
 from raymia.metrics.results import WORST, SettingResult, check_results
 from raymia.metrics.utility import Utility
 
@@ -35,6 +36,9 @@ _MEASURED = (
     "test_accuracy_high",
     "ece",
     "attack",
+    "population",
+    "members",
+    "nonmembers",
     "auc",
     "auc_low",
     "auc_high",
@@ -63,11 +67,15 @@ def columns(results: Sequence[SettingResult]) -> list[str]:
 def rows(results: Sequence[SettingResult], rng: np.random.Generator) -> list[Row]:
     """The study as a table, every row with all `columns` in order; None where there is nothing to say.
 
-    Rows follow the order of results, seeds and attacks; deterministic by `rng`, which resamples the seeds for
-    p_on_frontier. Differences to undefended and frontiers are on pooled rows only. The `worst` row carries the
-    AUC of the worst of the setting's attacks with an interval that holds for all of them at once; its other
-    attack columns are empty, they stand in that attack's own row.
-    Raises InputError for two undefended settings, repeated names or seeds, and attacks that were not pooled.
+    Rows follow the order of results and seeds, then of measures (`populations.arranged`); deterministic by `rng`,
+    which resamples the seeds for p_on_frontier. Differences to undefended and frontiers are on pooled rows only.
+    population: `all`, or the part of the members that the row is about; members and nonmembers: the scores counted,
+    over all targets in a pooled row. Rows of `generator`, which has members of its own, are compared with nothing.
+    The `worst` row carries the AUC of the worst of the setting's attacks on members, with an interval that holds for
+    all of them at once; its other attack columns are empty, they stand in that attack's own row. Its population is
+    `any` where it was picked over populations apart too, else `all`.
+    Raises InputError for two undefended settings, repeated names or seeds, attacks that were not pooled, and names
+    that are no measure's.
     """
     check_results(results)
     names = columns(results)
@@ -82,11 +90,12 @@ def rows(results: Sequence[SettingResult], rng: np.random.Generator) -> list[Row
 def _seed_rows(result: SettingResult) -> list[Row]:
     return [
         _setting_cells(result)
-        | {"seed": one.seed, "attack": attack}
+        | {"seed": one.seed}
         | _utility_cells(one.utility)
-        | _attack_cells(metrics)
+        | _measure_cells(name)
+        | _attack_cells(one.attacks[name])
         for one in result.seeds
-        for attack, metrics in one.attacks.items()
+        for name in arranged(one.attacks)
     ]
 
 
@@ -96,16 +105,9 @@ def _pooled_rows(
     if not result.pooled:
         return []
     shared = _setting_cells(result) | {"seed": POOLED} | _utility_cells(result.utility)
-    cells = {attack: _attack_cells(metrics) for attack, metrics in result.pooled.items()}
+    cells = {name: _measure_cells(name) | _attack_cells(result.pooled[name]) for name in arranged(result.pooled)}
     cells[WORST] = _worst_cells(result)
-    return [
-        shared
-        | {"attack": attack}
-        | measured
-        | _delta_cells(result, undefended, attack)
-        | _place_cells(places[result.setting, attack])
-        for attack, measured in cells.items()
-    ]
+    return [shared | measured | _compared_cells(result, undefended, name, places) for name, measured in cells.items()]
 
 
 def _setting_cells(result: SettingResult) -> Row:
@@ -123,8 +125,15 @@ def _utility_cells(utility: Utility) -> Row:
     }
 
 
+def _measure_cells(name: str) -> Row:
+    attack, population = parts(name)
+    return {"attack": attack, "population": population}
+
+
 def _attack_cells(metrics: AttackMetrics) -> Row:
     cells: Row = {
+        "members": metrics.members,
+        "nonmembers": metrics.nonmembers,
         "auc": metrics.auc,
         "auc_low": metrics.auc_low,
         "auc_high": metrics.auc_high,
@@ -150,14 +159,28 @@ def _estimate_cells(name: str, estimate: Estimate) -> Row:
 
 def _worst_cells(result: SettingResult) -> Row:
     worst = worst_of(result)
-    cells: Row = {"auc": worst.auc, "interval_kind": result.pooled[worst.attack].interval_kind}
+    cells: Row = {
+        "attack": WORST,
+        "population": ANY if has_apart(result.pooled) else ALL,
+        "auc": worst.auc,
+        "interval_kind": result.pooled[worst.attack].interval_kind,
+    }
     if worst.interval is not None:
         cells |= {"auc_low": worst.interval.low, "auc_high": worst.interval.high}
     return cells
 
 
-def _delta_cells(result: SettingResult, undefended: SettingResult | None, attack: str) -> Row:
-    auc, verdict = auc_delta(result, undefended, attack)
+def _compared_cells(
+    result: SettingResult, undefended: SettingResult | None, name: str, places: dict[tuple[str, str], Place]
+) -> Row:
+    if parts(name)[1] == GENERATOR:
+        return {}
+    place = places[result.setting, name]
+    return _delta_cells(result, undefended, name) | {"on_frontier": place.on, "p_on_frontier": place.p}
+
+
+def _delta_cells(result: SettingResult, undefended: SettingResult | None, name: str) -> Row:
+    auc, verdict = auc_delta(result, undefended, name)
     cells: Row = {"verdict": verdict, "delta_auc": auc.value}
     if auc.interval is not None:
         cells |= {"delta_auc_low": auc.interval.low, "delta_auc_high": auc.interval.high}
@@ -171,7 +194,3 @@ def _delta_cells(result: SettingResult, undefended: SettingResult | None, attack
             "delta_test_accuracy_high": utility.interval.high,
         }
     return cells
-
-
-def _place_cells(place: Place) -> Row:
-    return {"on_frontier": place.on, "p_on_frontier": place.p}

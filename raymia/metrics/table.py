@@ -12,7 +12,7 @@ import numpy as np
 from raymia.errors import InputError
 
 # Columns of names: read back as text even where a name looks like a number.
-TEXT_COLUMNS = frozenset({"setting", "defense", "attack", "verdict", "interval_kind"})
+TEXT_COLUMNS = frozenset({"setting", "defense", "attack", "population", "verdict", "interval_kind"})
 
 
 def write_csv(rows: Sequence[dict[str, object]], path: Path | str) -> None:

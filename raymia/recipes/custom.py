@@ -66,6 +66,10 @@ class CustomModelRecipe:
         return np.full(len(self.positions), Exposure.DIRECT, dtype=np.int8)
 
     @property
+    def threads(self) -> int:
+        return self.ground.config.engine.threads_per_worker
+
+    @property
     def gpus(self) -> float:
         return self.ground.config.engine.gpus_per_worker
 

@@ -1,7 +1,5 @@
 """Trained models: the recipe that runs the loop and keeps the model after the epochs asked for."""
 
-import io
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,17 +11,23 @@ from numpy.typing import NDArray
 from torch import nn
 
 from raymia.config import OptionValue
+from raymia.diffusion.synthesis import Synthesis
 from raymia.keys import array_digest, content_key
 from raymia.models import Classifier, build_model
+from raymia.recipes.generator import GeneratorRecipe, check_images
 from raymia.recipes.ground import TRAINED, Ground, defense_content, describe
+from raymia.recipes.keeper import StoreKeeper, unpack_state
 from raymia.recipes.recipe import Bench, Recipe
-from raymia.seeds import derive_seed
-from raymia.store import DamagedError, Inspection, MissingError, Store
+from raymia.recipes.synthetic import SyntheticRecipe
+from raymia.seeds import derive_seed, generator
+from raymia.store import Inspection, Store
 from raymia.training.defense import Composed, Context, Defense, TrainingSet
-from raymia.training.loop import Plan, State, train
-from raymia.training.run import as_pixels
+from raymia.training.loop import Plan, train
+from raymia.training.rows import as_pixels, in_memory
 
 _ANSWER_BATCH = 256
+_CALIBRATED = 10
+"""One record in so many is kept from the classifier to calibrate it on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +76,7 @@ class ModelRecipe:
 
     @property
     def label(self) -> str:
-        return " ".join([describe(self.defense), "·", *(str(part) for part in self.stream)])
+        return " ".join([describe(self.defense) or "none", "·", *(str(part) for part in self.stream)])
 
     @property
     def artifacts(self) -> tuple[str, ...]:
@@ -87,12 +91,16 @@ class ModelRecipe:
         return self.ground.config.engine.workers_per_model
 
     @property
+    def threads(self) -> int:
+        return self.ground.config.engine.threads_per_worker
+
+    @property
     def gpus(self) -> float:
         return self.ground.config.engine.gpus_per_worker
 
     @cached_property
     def _context(self) -> Context:
-        return Context(self.positions, self.reserve, self.ground.classes, self.seed, self._other_model)
+        return Context(self.positions, self.reserve, self.ground.classes, self.seed, self._other_model, self._synthetic)
 
     @cached_property
     def _parts(self) -> dict[str, Recipe]:
@@ -108,6 +116,21 @@ class ModelRecipe:
             frozenset({self.ground.config.training.epochs}),
         )
 
+    def _synthetic(self, synthesis: Synthesis) -> SyntheticRecipe:
+        """Images of a generator trained on this model's positions, filtered by a classifier trained on them too."""
+        check_images(self.ground, len(self.positions))
+        order = generator(self.seed, "calibration").permutation(len(self.positions))
+        aside = order[: len(order) // _CALIBRATED] if synthesis.calibrate else order[:0]
+        kept = np.setdiff1d(np.arange(len(order)), aside)
+        return SyntheticRecipe(
+            self.ground,
+            synthesis,
+            GeneratorRecipe(self.ground, self.positions, self.stream),
+            self._other_model("classifier", self.positions[kept], ()),
+            np.sort(self.positions[aside]),
+            self.stream,
+        )
+
     def requires(self) -> Sequence[Recipe]:
         return tuple(self._parts.values())
 
@@ -119,35 +142,39 @@ class ModelRecipe:
         if not missing:
             return
         config = self.ground.config.training
-        inputs = {name: recipe.open(bench) for name, recipe in self._parts.items()}  # type: ignore[attr-defined]
+        inputs = {
+            name: recipe.open(bench.store, bench.device)  # type: ignore[attr-defined]
+            for name, recipe in self._parts.items()
+        }
         rows = self._training_set(bench, inputs)
-        plan = Plan(rows, self.ground.classes, config, self.defense, self.seed, missing, inputs)
-        keeper = _StoreKeeper(self, bench)
+        plan = Plan(rows, self.ground.classes, config, self.defense, self.seed, missing, inputs, bench.fetch)
+        keeper = StoreKeeper(self.key, self.artifact, max(self.snapshots), bench)
         torch.set_num_threads(self.ground.config.engine.threads_per_worker)
         train(self._untrained, plan, keeper, bench.group, bench.device)
         if bench.group.rank == 0:
-            bench.store.delete(keeper.checkpoint)
+            keeper.done()
 
     def _training_set(self, bench: Bench, inputs: Mapping[str, Any]) -> TrainingSet:
         # Indexing copies: what a training changes in place must never reach the shared records.
         rows = TrainingSet(bench.records.inputs[self.positions], bench.records.labels[self.positions])
-        return self.defense.training_set(self._context, inputs, rows)
+        rows = self.defense.training_set(self._context, inputs, rows)
+        return in_memory(rows, self.ground.config.engine.in_memory_gb)
 
     def _untrained(self) -> Classifier:
         options: dict[str, OptionValue | tuple[OptionValue, ...]] = self.ground.config.model.options
         return build_model(self.ground.config.model.name, self.ground.input_shape, self.ground.classes, options)
 
-    def open(self, bench: Bench, epoch: int | None = None) -> "TrainedModel":
+    def open(self, store: Store, device: torch.device, epoch: int | None = None) -> "TrainedModel":
         """The kept model after `epoch` epochs (the last kept one by default), ready to answer."""
-        payload, _ = bench.store.read(self.artifact(max(self.snapshots) if epoch is None else epoch))
+        payload, _ = store.read(self.artifact(max(self.snapshots) if epoch is None else epoch))
         with torch.random.fork_rng():  # its random start is thrown away, and nobody's stream should feel it
             model = self.defense.architecture(self._untrained())
-        model.load_state_dict(_unpack(payload))
-        return TrainedModel(model.to(bench.device).eval(), self.defense, bench.device)
+        model.load_state_dict(unpack_state(payload))
+        return TrainedModel(model.to(device).eval(), self.defense, device)
 
     def answer(self, bench: Bench, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """float32[N, K]: what the model kept after `epoch` epochs answers on these records."""
-        return self.open(bench, epoch).logits(bench.records.inputs[positions])
+        return self.open(bench.store, bench.device, epoch).logits(bench.records.inputs[positions])
 
     def history(self, store: Store, epoch: int) -> list[float]:
         """Mean training loss of each epoch up to `epoch`."""
@@ -172,46 +199,3 @@ class TrainedModel:
                 batch = as_pixels(batch.permute(0, 3, 1, 2) if batch.ndim == 4 else batch)
                 answers.append(self.defense.release(self.model, batch).float().cpu().numpy())
         return np.concatenate(answers)
-
-
-class _StoreKeeper:
-    """Keeps checkpoints and snapshots in the store, under the model's content key."""
-
-    def __init__(self, recipe: ModelRecipe, bench: Bench) -> None:
-        self.checkpoint = f"checkpoints/{recipe.key}"
-        self._recipe = recipe
-        self._bench = bench
-        self._started = time.monotonic()
-        self._spent = 0.0
-
-    def load(self) -> State | None:
-        try:
-            payload, meta = self._bench.store.read(self.checkpoint)
-        except (MissingError, DamagedError):
-            return None
-        self._spent = float(meta["seconds"])
-        return _unpack(payload)
-
-    def save(self, state: State) -> None:
-        self._bench.store.write(self.checkpoint, _pack(state), {"seconds": self._seconds()})
-
-    def snapshot(self, epoch: int, weights: State, history: list[float]) -> None:
-        meta = {"seconds": self._seconds(), "history": history, "epoch": epoch}
-        self._bench.store.write(self._recipe.artifact(epoch), _pack(weights), meta)
-
-    def report(self, epoch: int) -> None:
-        self._bench.report(epoch, max(self._recipe.snapshots))
-
-    def _seconds(self) -> float:
-        return (self._spent + time.monotonic() - self._started) * self._bench.group.world
-
-
-def _pack(state: State) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    return buffer.getvalue()
-
-
-def _unpack(payload: bytes) -> State:
-    state: State = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    return state

@@ -9,11 +9,16 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
+from raymia.diffusion.drawing import Conveyor, in_process
 from raymia.records.dataset import Records
 from raymia.store import Inspection, Store
+from raymia.training.rows import Fetch, in_order
 from raymia.training.run import Alone, Group
 
 Report = Callable[[int, int], None]
+
+# The kinds of recipes that train a model, and are counted as one.
+MODELS = frozenset({"models", "generators"})
 
 
 def _no_report(done: int, total: int) -> None:
@@ -22,21 +27,28 @@ def _no_report(done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where a recipe is carried out: the records, the store, the workers that share it, the device, and who is told."""
+    """Where a recipe is carried out: the records, the store, the workers that share it, the device, and who is told.
+
+    conveyor: draws generated images; fetch: reads a training set that is too large for memory. Both in this process,
+    unless the engine lends its own.
+    """
 
     records: Records
     store: Store
     group: Group = Alone()  # noqa: RUF009 - a stateless value
     device: torch.device = torch.device("cpu")  # noqa: RUF009
     report: Report = _no_report
+    conveyor: Conveyor = in_process
+    fetch: Fetch = in_order
 
 
 @runtime_checkable
 class Recipe(Protocol):
     """How an artifact is made.
 
-    kind: models, signals, scores or results. key: the content key; equal keys are the same artifact. label: for the
-    live view. artifacts: the names it writes in the store. workers: workers that share it. gpus: GPUs of each worker.
+    kind: generators, synthetic, models, signals, scores, quality or results. key: the content key; equal keys are the
+    same artifact. label: for the live view. artifacts: the names it writes in the store. workers: workers that share
+    it. threads, gpus: CPU threads and GPUs that each worker holds, 0 where the work is done by tasks that it starts.
     """
 
     @property
@@ -53,6 +65,9 @@ class Recipe(Protocol):
 
     @property
     def workers(self) -> int: ...
+
+    @property
+    def threads(self) -> int: ...
 
     @property
     def gpus(self) -> float: ...

@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from raymia.keys import content_key
 from raymia.metrics.membership import AttackMetrics, pool_targets
+from raymia.metrics.populations import GENERATOR, parts
 from raymia.metrics.results import SeedResult
+from raymia.metrics.synthetic import SyntheticQuality
 from raymia.metrics.utility import Utility, measure_utility
+from raymia.recipes.leak import GeneratorScoresRecipe
+from raymia.recipes.quality import QualityRecipe
 from raymia.recipes.recipe import Bench, Recipe
 from raymia.recipes.scores import ScoresRecipe
 from raymia.recipes.signals import SignalsRecipe
@@ -23,37 +30,73 @@ from raymia.versions import VERSIONS
 class Measured:
     """What a setting's artifact holds: each target's utility and attacks, the attacks pooled, the learning curve.
 
-    train_loss: mean loss of each epoch, averaged over the targets (empty for the user's own training).
+    Attacks are keyed by measure (`raymia.metrics.populations`). train_loss: mean loss of each epoch, averaged over the
+    targets (empty for the user's own training). quality: of each target's generated images (empty without any).
     """
 
     seeds: tuple[SeedResult, ...]
     pooled: Mapping[str, AttackMetrics]
     train_loss: tuple[float, ...]
+    quality: tuple[SyntheticQuality, ...]
 
     @property
     def objectives(self) -> tuple[float, float]:
-        """What a search looks at: mean test accuracy (to raise) and the worst attack's mean AUC (to lower)."""
+        """What a search looks at: mean test accuracy (to raise), and the mean AUC of the worst attack on any population
+        of members (to lower).
+        """
         accuracies = [seed.utility.test_accuracy for seed in self.seeds]
-        return sum(accuracies) / len(accuracies), max(metrics.auc for metrics in self.pooled.values())
+        worst = max(metrics.auc for measure, metrics in self.pooled.items() if parts(measure)[1] != GENERATOR)
+        return sum(accuracies) / len(accuracies), worst
+
+
+@dataclass(frozen=True, eq=False)
+class TargetRecipes:
+    """What is measured of one target model. scores: of every attack, the first one on all members by their answers.
+
+    quality: of the generated images it was trained on, if any.
+    """
+
+    scores: tuple[ScoresRecipe | GeneratorScoresRecipe, ...]
+    quality: tuple[QualityRecipe, ...]
+
+    @property
+    def signals(self) -> SignalsRecipe:
+        """The target's answers."""
+        return self._first.target
+
+    @property
+    def member(self) -> NDArray[np.bool_]:
+        """bool[N]: which of the answered records the target was given."""
+        member: NDArray[np.bool_] = self._first.exposure > 0
+        return member
+
+    @property
+    def _first(self) -> ScoresRecipe:
+        first = self.scores[0]
+        assert isinstance(first, ScoresRecipe)
+        return first
 
 
 @dataclass(frozen=True, eq=False)
 class ResultRecipe:
-    """One setting: for each target model, the scores of every attack. label: the setting's, no part of its identity."""
+    """One setting: what is measured of each of its targets. label: the setting's, no part of its identity."""
 
     label: str
-    targets: tuple[tuple[ScoresRecipe, ...], ...]
+    targets: tuple[TargetRecipes, ...]
 
     kind = "results"
     workers = 1
+    threads = 1
     gpus = 0.0
 
     @cached_property
     def key(self) -> str:
-        content = {
-            "scores": [[scores.key for scores in target] for target in self.targets],
-            "version": VERSIONS["metrics"],
+        content: dict[str, Any] = {
+            "scores": [[scores.key for scores in target.scores] for target in self.targets],
+            "versions": [VERSIONS["metrics"], VERSIONS["results"]],
         }
+        if quality := [recipe.key for target in self.targets for recipe in target.quality]:
+            content["quality"] = quality
         return content_key("result", content)
 
     @property
@@ -61,35 +104,34 @@ class ResultRecipe:
         return (f"results/{self.key}",)
 
     def requires(self) -> Sequence[Recipe]:
-        return tuple(scores for target in self.targets for scores in target)
+        return tuple(recipe for target in self.targets for recipe in (*target.scores, *target.quality))
 
     def build(self, bench: Bench) -> None:
         started = time.monotonic()
         store = bench.store
         seeds = [
-            SeedResult(number, _utility(target[0], store), {one.attack.name: one.metrics(store) for one in target})
+            SeedResult(number, _utility(target, store), {one.measure: one.metrics(store) for one in target.scores})
             for number, target in enumerate(self.targets)
         ]
         content = {
             "seeds": [_seed_content(seed) for seed in seeds],
             "pooled": {attack: pooled.to_dict() for attack, pooled in self._pooled(store).items()},
             "train_loss": self._train_loss(store),
+            "quality": [recipe.open(store).to_dict() for target in self.targets for recipe in target.quality],
         }
         bench.store.write(self.artifacts[0], json.dumps(content).encode(), {"seconds": time.monotonic() - started})
 
     def _pooled(self, store: Store) -> dict[str, AttackMetrics]:
         pooled = {}
-        for attack in range(len(self.targets[0])):
-            recipes = [target[attack] for target in self.targets]
-            name = recipes[0].attack.name
+        for recipes in zip(*(target.scores for target in self.targets), strict=True):
+            measure = recipes[0].measure
             scores, members = zip(*(recipe.scores(store) for recipe in recipes), strict=True)
-            seed = recipes[0].target.model.ground.config.seed
             metrics = [recipe.metrics(store) for recipe in recipes]
-            pooled[name] = pool_targets(metrics, scores, members, generator(seed, "pool", name))
+            pooled[measure] = pool_targets(metrics, scores, members, generator(recipes[0].seed, "pool", measure))
         return pooled
 
     def _train_loss(self, store: Store) -> list[float]:
-        signals = [target[0].target for target in self.targets]
+        signals = [target.signals for target in self.targets]
         curves = [one.model.history(store, one.epoch) for one in signals]
         return [sum(losses) / len(losses) for losses in zip(*curves, strict=True)]
 
@@ -100,14 +142,14 @@ class ResultRecipe:
             seeds=tuple(_seed_result(seed) for seed in content["seeds"]),
             pooled={attack: AttackMetrics.from_dict(values) for attack, values in content["pooled"].items()},
             train_loss=tuple(content["train_loss"]),
+            quality=tuple(SyntheticQuality.from_dict(one) for one in content["quality"]),
         )
 
 
-def _utility(scores: ScoresRecipe, store: Store) -> Utility:
-    signals: SignalsRecipe = scores.target
-    answers = signals.open(store)
+def _utility(target: TargetRecipes, store: Store) -> Utility:
+    answers = target.signals.open(store)
     logits_NC = answers.logits_NQC[:, 0]
-    member = scores.member
+    member = target.member
     return measure_utility(logits_NC[member], answers.labels_N[member], logits_NC[~member], answers.labels_N[~member])
 
 

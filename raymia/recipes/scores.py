@@ -1,9 +1,10 @@
 """Scores: one attack on one target model, and how well it did."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,49 +19,73 @@ from raymia.attacks import (
 )
 from raymia.keys import array_digest, content_key
 from raymia.metrics.membership import AttackMetrics, measure_attack
+from raymia.metrics.populations import ALL, DIRECT, INDIRECT, named
 from raymia.models import foreign_digest
 from raymia.recipes.recipe import Bench, Recipe
 from raymia.recipes.signals import SignalsRecipe, pack_arrays, unpack_arrays
+from raymia.records.plan import Exposure
 from raymia.seeds import generator
 from raymia.store import Store
 from raymia.versions import VERSIONS
 
+MEMBERS: Mapping[str, tuple[Exposure, ...]] = {
+    ALL: (Exposure.INDIRECT, Exposure.DIRECT),
+    DIRECT: (Exposure.DIRECT,),
+    INDIRECT: (Exposure.INDIRECT,),
+}
+
 
 @dataclass(frozen=True, eq=False)
 class ScoresRecipe:
-    """One attack's score for each record that the target's signals cover, and its metrics.
+    """One attack's score for each record of a population, and its metrics.
 
-    member: bool[N], the truth the metrics are measured against. The attack never sees it.
-    shadow_member: bool[S] for the shadow's own records.
+    exposure: int8[N], how the target met each record that its signals cover: the truth the metrics are measured
+    against. The attack never sees it. shadow_exposure: int8[S] for the shadow's own records. population: the exposure
+    that makes a member (`raymia.metrics.populations`); records of another exposure are left out, the shadow's alike.
     """
 
     attack: Attack
     target: SignalsRecipe
-    member: NDArray[np.bool_]
+    exposure: NDArray[np.int8]
     shadow: SignalsRecipe
-    shadow_member: NDArray[np.bool_]
+    shadow_exposure: NDArray[np.int8]
+    population: str = ALL
 
     kind = "scores"
     workers = 1
+    threads = 1
     gpus = 0.0
 
     @cached_property
     def key(self) -> str:
-        content = {
+        content: dict[str, Any] = {
             "attack": self.attack.name,
             "hyperparameters": asdict(self.attack) if is_dataclass(self.attack) else {},
             "target": self.target.key,
-            "member": array_digest(self.member),
+            "member": array_digest(self.exposure > 0),
             "shadow": self.shadow.key,
-            "shadow_member": array_digest(self.shadow_member),
+            "shadow_member": array_digest(self.shadow_exposure > 0),
             "versions": [VERSIONS["attacks"], VERSIONS["metrics"]],
             "foreign": foreign_digest(type(self.attack)),
         }
+        if self.population != ALL:
+            content["population"] = self.population
+            content["exposure"] = [array_digest(self.exposure), array_digest(self.shadow_exposure)]
         return content_key("scores", content)
 
     @property
+    def measure(self) -> str:
+        """What is measured: the attack, on the population."""
+        return named(self.attack.name, self.population)
+
+    @property
+    def seed(self) -> int:
+        """The study's."""
+        return self.target.model.ground.config.seed
+
+    @property
     def label(self) -> str:
-        return f"{self.attack.name} on {self.target.model.label}"
+        return f"{self.measure} on {self.target.model.label}"
 
     @property
     def artifacts(self) -> tuple[str, ...]:
@@ -71,19 +96,21 @@ class ScoresRecipe:
 
     def build(self, bench: Bench) -> None:
         started = time.monotonic()
-        ground = self.target.model.ground
-        shadow = ShadowSignals(self.shadow.open(bench.store), self.shadow_member)
-        view = AttackerView(ground.classes, (shadow,))
-        scores = run_attack(self.attack, view, self.target.open(bench.store), self._stream("fit"))
+        shadow_N = _counted(self.shadow_exposure, self.population)
+        shadow = ShadowSignals(self.shadow.open(bench.store).take(shadow_N), self.shadow_exposure[shadow_N] > 0)
+        view = AttackerView(self.target.model.ground.classes, (shadow,))
+        counted = _counted(self.exposure, self.population)
+        scores = run_attack(self.attack, view, self.target.open(bench.store).take(counted), self._stream("fit"))
         threshold = shadow_threshold(self.attack, view, self._stream("threshold"))
-        metrics = measure_attack(scores, self.member, self._stream("metrics"), guess_members(scores, threshold))
+        member = self.exposure[counted] > 0
+        metrics = measure_attack(scores, member, self._stream("metrics"), guess_members(scores, threshold))
         meta = {"metrics": metrics.to_dict(), "seconds": time.monotonic() - started}
-        payload = pack_arrays(scores=scores, member=self.member, positions=self.target.positions)
+        payload = pack_arrays(scores=scores, member=member, positions=self.target.positions[counted])
         bench.store.write(self.artifacts[0], payload, meta)
 
     def _stream(self, use: str) -> np.random.Generator:
-        model = self.target.model
-        return generator(model.ground.config.seed, "attack", self.attack.name, use, *model.stream)
+        populations = () if self.population == ALL else (self.population,)
+        return generator(self.seed, "attack", self.attack.name, use, *self.target.model.stream, *populations)
 
     def metrics(self, store: Store) -> AttackMetrics:
         """How well the attack did."""
@@ -93,3 +120,8 @@ class ScoresRecipe:
         """float64[N] scores, larger = more likely a member, and the truth bool[N]."""
         arrays = unpack_arrays(store.read(self.artifacts[0])[0])
         return arrays["scores"], arrays["member"]
+
+
+def _counted(exposure: NDArray[np.int8], population: str) -> NDArray[np.bool_]:
+    """bool[N]: the population's members and all non-members."""
+    return (exposure == Exposure.OUT) | np.isin(exposure, MEMBERS[population])

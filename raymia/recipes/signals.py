@@ -52,6 +52,7 @@ class SignalsRecipe:
 
     kind = "signals"
     workers = 1
+    threads = 1
 
     @cached_property
     def key(self) -> str:

@@ -7,6 +7,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from raymia.errors import InputError
+
 
 @dataclass(frozen=True)
 class Records:
@@ -36,6 +38,13 @@ class Records:
     def is_image(self) -> bool:
         """Images (uint8, four axes) rather than feature vectors."""
         return self.inputs.ndim == 4
+
+    @property
+    def images(self) -> NDArray[np.uint8]:
+        """The inputs of images. Raises InputError for feature vectors."""
+        if self.inputs.dtype != np.uint8:
+            raise InputError("these records are feature vectors; choose a defense that generates no images")
+        return self.inputs  # type: ignore[return-value]
 
     @cached_property
     def fingerprint(self) -> str:

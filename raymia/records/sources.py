@@ -14,6 +14,7 @@ from raymia.records.encoded import EncodedRecords, MapChunks, decode_inputs, in_
 from raymia.records.folder import folder_records
 from raymia.records.location import list_folder, open_location
 from raymia.records.parquet import parquet_records
+from raymia.records.resize import resized
 
 # Records in each built-in data set, copies included.
 BUILT_IN = {"digits": DIGITS, "cifar10": CIFAR_RECORDS, "cifar100": CIFAR_RECORDS}
@@ -23,6 +24,7 @@ def load_records(
     dataset: str,
     *,
     limit: int | None = None,
+    image_size: int | None = None,
     root: Path | None = None,
     map_chunks: MapChunks = in_this_process,
 ) -> Records:
@@ -30,11 +32,17 @@ def load_records(
 
     dataset: `digits`, `cifar10`, `cifar100`, or the path of a Parquet file, of a folder of Parquet files, or of a
     folder with one folder of images a class. limit: read the first records only, counted before copies are dropped.
-    root: where CIFAR is kept. map_chunks: who decodes files; whoever it is, the records are the same.
+    image_size: make images so many pixels high and wide. root: where CIFAR is kept. map_chunks: who decodes files;
+    whoever it is, the records are the same.
 
     Raises InputError, in one line, for whatever is wrong with the data set.
     """
     _check_limit(limit)
+    records = _at_full_size(dataset, limit, root, map_chunks)
+    return records if image_size is None else resized(records, image_size)
+
+
+def _at_full_size(dataset: str, limit: int | None, root: Path | None, map_chunks: MapChunks) -> Records:
     if dataset == "digits":
         return digits_records(limit)
     if dataset in BUILT_IN:

@@ -10,14 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from raymia.metrics.intervals import ALPHA
+from raymia.metrics.populations import APART
 from raymia.metrics.results import WORST
 from raymia.report.legend import Legend
-from raymia.report.panel import Looks, add_labels, draw_panel
+from raymia.report.panel import Looks, Panel, add_labels, draw_panel
 from raymia.report.rows import (
     Row,
     attacks,
     defenses,
     pooled,
+    settings_with,
     undefended,
     varied,
     words,
@@ -32,27 +34,41 @@ _CHARACTERS_AN_INCH = 15.5
 
 
 def frontier_figure(rows: Sequence[Row], title: str, subtitle: str) -> Figure:
-    """Draw the pooled rows of a study; `worst` gets a panel only where no single attack is in the rows.
+    """Draw the pooled rows of a study: a panel an attack, its points over all members.
 
+    Where settings have populations of members apart, each panel shows these as well, and `worst` gets a panel of its
+    own; else it has one only where no single attack is in the rows.
     rows: of `frontier.csv`. subtitle: data set, sizes, seeds, epochs, interval. Intervals that are None are left
     out; a missing undefended model is said in the figure. Raises ValueError when no row holds a result.
     """
-    panels = {attack: found for attack in attacks(rows) or [WORST] if (found := pooled(rows, attack))}
+    panels = [panel for attack in _panel_attacks(rows) if (panel := _panel(rows, attack)).settings]
     if not panels:
         raise ValueError("no pooled row holds an AUC and a test accuracy: there is nothing to draw")
-    drawn = [row for found in panels.values() for row in found]
+    drawn = [row for panel in panels for row in (*panel.settings, *panel.apart)]
     look = looks(defenses(drawn))
     sheet = _sheet(len(panels), subtitle, drawn, look)
     figure = new_figure(sheet.width, sheet.height)
     limits = _limits(drawn)
-    for index, (axes, (attack, found)) in enumerate(zip(_add_panels(figure, sheet), panels.items(), strict=True)):
-        _frame(axes, attack, index, sheet)
-        draw_panel(axes, found, attack, look)
+    for index, (axes, panel) in enumerate(zip(_add_panels(figure, sheet), panels, strict=True)):
+        _frame(axes, panel.attack, index, sheet)
+        draw_panel(axes, panel, look)
         axes.set(xlim=limits[0], ylim=limits[1])
-        add_labels(axes, found, attack, look)
+        add_labels(axes, panel, look)
     sheet.legend.draw(figure, _LEFT / sheet.width, sheet.legend_bottom / sheet.height)
     _write_text(figure, sheet, title)
     return figure
+
+
+def _panel_attacks(rows: Sequence[Row]) -> list[str]:
+    single = attacks(rows)
+    return [*single, WORST] if not single or settings_with(rows) else single
+
+
+def _panel(rows: Sequence[Row], attack: str) -> Panel:
+    settings = pooled(rows, attack)
+    names = {row["setting"] for row in settings}
+    apart = [row for population in APART for row in pooled(rows, attack, population) if row["setting"] in names]
+    return Panel(attack, settings, apart if attack != WORST else [])
 
 
 def write_frontier(rows: Sequence[Row], folder: Path, title: str, subtitle: str) -> tuple[Path, Path]:
@@ -71,6 +87,10 @@ def notes(rows: Sequence[Row]) -> list[str]:
         found.append("The undefended model is missing: nothing here is compared with it.")
     else:
         found.append("Gray bands: the intervals of undefended.")
+    if settings_with(rows):
+        found.append(
+            "Points of settings with x and + are over all members; x and + have their intervals in the tables."
+        )
     if any(varied([row for row in rows if row["defense"] == defense]) for defense in defenses(rows)):
         found.append("Small numbers: the hyperparameter.")
     if not any("dp_sgd" in row["defense"] for row in rows):
@@ -140,7 +160,8 @@ def _write_text(figure: Figure, sheet: _Sheet, title: str) -> None:
 def _frame(axes: Axes, attack: str, index: int, sheet: _Sheet) -> None:
     plain_axes(axes)
     axes.set_gid(f"panel/{attack}")
-    axes.set_title(f"({chr(ord('a') + index)}) {words(attack)}", loc="left", fontsize=9.5, color=INK)
+    name = "worst attack" if attack == WORST else words(attack)
+    axes.set_title(f"({chr(ord('a') + index)}) {name}", loc="left", fontsize=9.5, color=INK)
     axes.set_title("↖ better", loc="right", fontsize=7.5, color=QUIET)
     if index % sheet.columns == 0:
         axes.set_ylabel("test accuracy (%)", fontsize=9, color=INK)

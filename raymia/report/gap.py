@@ -1,12 +1,18 @@
-"""The generalization gap of each defense, as Markdown (the form of paper 1's Tables 1 and 2)."""
+"""The generalization gap of each defense, as Markdown (the form of paper 1's Tables 1 and 2), and what it hides.
+
+A defense that trains on few of its members has a small gap on all of them: where members differ in how the model met
+them, the attacks on each population stand below.
+"""
 
 from collections.abc import Iterable, Sequence
 
 from raymia.metrics.intervals import ALPHA, t_interval
+from raymia.metrics.populations import APART, GENERATOR
 from raymia.metrics.results import UNDEFENDED, WORST
 from raymia.metrics.summary import POOLED
 from raymia.report import cells
-from raymia.report.rows import ACCURACY_ALLOWANCE, Row, chosen, defenses, pooled, undefended
+from raymia.report.populations import Line, lines, settings_shown
+from raymia.report.rows import ACCURACY_ALLOWANCE, Row, attacks, chosen, defenses, pooled, undefended, words
 
 _POINTS = (
     ("train accuracy", "train_accuracy"),
@@ -14,12 +20,24 @@ _POINTS = (
     ("generalization gap", "generalization_gap"),
 )
 
+_POPULATION_NOTE = (
+    "The model was trained on the direct members; only its generator, filter or teacher saw the indirect ones. Each "
+    "population is told apart from the same non-members, by attacks fitted to the same population of the shadow model. "
+    "Members: targets × members of each. Above, train accuracies are over all members, the worst attack over "
+    "all populations."
+)
+_GENERATOR_NOTE = (
+    "These look at the generator itself or at its images, which an attacker of the classifier alone does not see: they "
+    "count neither as a setting's worst attack nor on a frontier. Members: the generator's training set."
+)
+
 
 def generalization_gap_markdown(rows: Sequence[Row], title: str) -> str:
     """Train accuracy, test accuracy and their gap: a column a defense at its chosen setting, then every setting.
 
     In percentage points, mean ± half-width of the Student t interval over the seeds' own rows; a setting with one
-    seed has no half-width. How each defense's setting is chosen stands below the table.
+    seed has no half-width. How each defense's setting is chosen stands below the table. Settings with populations of
+    members apart follow once more, with the AUC of each attack on each population and on the generator.
     """
     worst = pooled(rows, WORST)
     seeds = _by_seed(rows)
@@ -38,6 +56,7 @@ def generalization_gap_markdown(rows: Sequence[Row], title: str) -> str:
         for row in worst
     ]
     parts = [f"# {title}", _table(head, body), _note(seeds.values()), "## All settings", _table(full_head, full)]
+    parts += _population_parts(rows)
     return "\n\n".join(parts) + "\n"
 
 
@@ -50,6 +69,31 @@ def _chosen_settings(worst: Sequence[Row]) -> list[Row]:
         if pick is not None:
             found.append(pick)
     return found
+
+
+def _population_parts(rows: Sequence[Row]) -> list[str]:
+    parts = []
+    if found := settings_shown(rows, APART, many=False):
+        base = undefended(pooled(rows, WORST))
+        shown = [line for row in ([] if base is None else [base]) + found for line in lines(rows, row["setting"])]
+        parts += ["## AUC by population of the members", _line_table(shown, attacks(rows)), _POPULATION_NOTE]
+    if found := settings_shown(rows, (GENERATOR,), many=False):
+        shown = [line for row in found for line in lines(rows, row["setting"], (GENERATOR,))]
+        parts += ["## AUC of attacks on the generator", _line_table(shown, attacks(rows, GENERATOR)), _GENERATOR_NOTE]
+    return parts
+
+
+def _line_table(shown: Sequence[Line], names: Sequence[str]) -> str:
+    body = [
+        [
+            _escape(line.setting),
+            line.population,
+            line.members,
+            *(cells.auc(line.rows[name]) if name in line.rows else "–" for name in names),
+        ]
+        for line in shown
+    ]
+    return _table(["setting", "population", "members", *(_escape(words(name)) for name in names)], body)
 
 
 def _by_seed(rows: Iterable[Row]) -> dict[str, list[Row]]:

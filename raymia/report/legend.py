@@ -8,10 +8,16 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from raymia.metrics.comparison import SAME
+from raymia.metrics.comparison import SAME, kind_of
+from raymia.metrics.populations import APART, DIRECT, INDIRECT
 from raymia.metrics.results import UNDEFENDED
 from raymia.report.rows import Row, defenses, hyperparameters, is_number, varied, words
-from raymia.report.style import INK, QUIET
+from raymia.report.style import INK, POPULATION_MARKERS, QUIET
+
+_APART_NAMES = {
+    DIRECT: "the same setting on direct members (trained on)",
+    INDIRECT: "the same setting on indirect members (not trained on)",
+}
 
 # Inches, for text of 8 points.
 _LINE, _HANDLE, _CHARACTER = 0.215, 0.45, 0.068
@@ -71,9 +77,15 @@ def _entries(rows: Sequence[Row], look: Mapping[str, tuple[str, str]]) -> tuple[
         )
         settings = [row for row in rows if row["defense"] == defense]
         names.append("none (undefended)" if star else words(defense) + _range(settings))
-    if any(row["verdict"] == SAME for row in rows):
+    for population in APART:
+        if any(row["population"] == population for row in rows):
+            marker = POPULATION_MARKERS[population]
+            handles.append(Line2D([], [], color=QUIET, marker=marker, linewidth=1, linestyle=":", markersize=4.5))
+            names.append(_APART_NAMES[population])
+    same = next((row["verdict"] for row in rows if row["verdict"] and kind_of(row["verdict"]) == SAME), None)
+    if same is not None:
         handles.append(Line2D([], [], color=QUIET, marker="o", linewidth=0, markersize=5, markerfacecolor="white"))
-        names.append("hollow: " + SAME)
+        names.append("hollow: " + same)
     if any(row["on_frontier"] for row in rows):
         ring: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": INK, "markeredgewidth": 1.1}
         handles.append(Line2D([], [], marker="o", linewidth=0, markersize=9, **ring))

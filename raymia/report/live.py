@@ -20,11 +20,21 @@ _SHOWN_MODELS = 8
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where a study stands.
+class Running:
+    """Something in the making. unit: what `done` of `total` counts: epochs, iterations, images."""
 
-    models_done and models_total include the models_reused from earlier runs. running: (label, epoch, epochs) of each
-    model in training. best: the best trade-off so far, one line. eta_seconds: None while unknown.
+    label: str
+    done: int
+    total: int
+    unit: str = "epoch"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a study stands; with no settings in all, the making of something else.
+
+    models_done and models_total include the models_reused from earlier runs. running: what is made right now. best:
+    the best trade-off so far, one line. eta_seconds: None while unknown.
     """
 
     settings_done: int
@@ -32,7 +42,7 @@ class Progress:
     models_done: int
     models_total: int
     models_reused: int
-    running: tuple[tuple[str, int, int], ...]
+    running: tuple["Running", ...]
     best: str | None
     eta_seconds: float | None
     failures: int
@@ -92,7 +102,7 @@ class LiveView:
 def plain_line(progress: Progress) -> str:
     """The study in one line of a log."""
     parts = [
-        f"settings {progress.settings_done}/{progress.settings_total}",
+        *([f"settings {progress.settings_done}/{progress.settings_total}"] if progress.settings_total else []),
         f"models {progress.models_done}/{progress.models_total}{_reused(progress)}",
         f"{len(progress.running)} running",
         _left(progress),
@@ -113,7 +123,8 @@ def render(progress: Progress) -> Group:
     settings = Text(f"{progress.settings_done}/{progress.settings_total} settings")
     if progress.failures:
         settings.append(f", {progress.failures} failed", style="bold red")
-    bars.add_row("study", _bar(progress.settings_done, progress.settings_total), settings)
+    if progress.settings_total:
+        bars.add_row("study", _bar(progress.settings_done, progress.settings_total), settings)
     models = Text(f"{progress.models_done}/{progress.models_total} models{_reused(progress)}, {_left(progress)}")
     bars.add_row("models", _bar(progress.models_done, progress.models_total), models)
     parts: list[Table | Text] = [bars]
@@ -125,13 +136,14 @@ def render(progress: Progress) -> Group:
     return Group(*parts)
 
 
-def _running(running: tuple[tuple[str, int, int], ...]) -> Table:
+def _running(running: tuple[Running, ...]) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True, overflow="ellipsis", min_width=20)
     grid.add_column(width=12)
     grid.add_column(no_wrap=True)
-    for label, epoch, epochs in running[:_SHOWN_MODELS]:
-        grid.add_row(Text(f"  {label}", style="dim"), _bar(epoch, epochs), Text(f"epoch {epoch}/{epochs}"))
+    for one in running[:_SHOWN_MODELS]:
+        text = Text(f"{one.unit} {one.done:,}/{one.total:,}")
+        grid.add_row(Text(f"  {one.label}", style="dim"), _bar(one.done, one.total), text)
     if len(running) > _SHOWN_MODELS:
         grid.add_row(Text(f"  and {len(running) - _SHOWN_MODELS} more", style="dim"), "", "")
     return grid

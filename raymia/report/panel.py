@@ -3,11 +3,13 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
 
-from raymia.metrics.comparison import SAME
+from raymia.metrics.comparison import SAME, kind_of
+from raymia.metrics.populations import APART
 from raymia.metrics.results import UNDEFENDED
 from raymia.report.labels import Box, place
 from raymia.report.rows import (
@@ -18,12 +20,13 @@ from raymia.report.rows import (
     undefended,
     varied,
 )
-from raymia.report.style import INK, QUIET
+from raymia.report.style import INK, POPULATION_MARKERS, QUIET
 
 LABEL_SIZE = 6.5
 _MARKER_AREA = 26.0
 _STAR_AREA = 110.0
 _RING_AREA = 95.0
+_APART_AREA = 17.0
 
 # In points: what a label keeps clear of.
 _MARKER_REACH, _RING_REACH, _LINE_STEP = 3.2, 5.5, 2.0
@@ -32,11 +35,23 @@ Looks = Mapping[str, tuple[str, str]]
 Spot = tuple[float, float]
 
 
-def draw_panel(axes: Axes, rows: Sequence[Row], attack: str, looks: Looks) -> None:
-    """Draw one attack's pooled rows: bands and star of undefended, a line a defense, intervals, rings.
+@dataclass(frozen=True)
+class Panel:
+    """One attack's pooled rows. settings: over all members (or `worst`). apart: over one population, if a setting has
+    any.
+    """
+
+    attack: str
+    settings: Sequence[Row]
+    apart: Sequence[Row]
+
+
+def draw_panel(axes: Axes, panel: Panel, looks: Looks) -> None:
+    """Draw a panel: bands and star of undefended, a line a defense, intervals, populations apart, rings.
 
     Artists carry `attack/defense/part` as their id, in the SVG too. The axes' limits must be set before `add_labels`.
     """
+    rows, attack = panel.settings, panel.attack
     axes.axvline(0.5, color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1, gid=f"{attack}/chance")
     base = undefended(rows)
     if base is not None:
@@ -44,6 +59,9 @@ def draw_panel(axes: Axes, rows: Sequence[Row], attack: str, looks: Looks) -> No
     for defense in defenses(rows):
         settings = [row for row in rows if row["defense"] == defense]
         _defense(axes, settings, f"{attack}/{defense}", *looks[defense])
+        apart = [row for row in panel.apart if row["defense"] == defense]
+        if apart:
+            _populations(axes, settings, apart, f"{attack}/{defense}", looks[defense][0])
     ringed = [row for row in rows if row["on_frontier"]]
     if ringed:
         x, y = _points(ringed)
@@ -53,14 +71,18 @@ def draw_panel(axes: Axes, rows: Sequence[Row], attack: str, looks: Looks) -> No
         )
 
 
-def add_labels(axes: Axes, rows: Sequence[Row], attack: str, looks: Looks) -> None:
+def add_labels(axes: Axes, panel: Panel, looks: Looks) -> None:
     """Write the varied hyperparameter beside the points where there is room; the ends of each line come first."""
+    rows, attack = panel.settings, panel.attack
     wanted = [(row, text) for row, text in _label_texts(rows) if text]
     scale = 72.0 / axes.figure.dpi
     corners = axes.transAxes.transform([(0, 0), (1, 1)]) * scale
     frame = Box(corners[0][0], corners[0][1], corners[1][0], corners[1][1])
     spots = {id(row): _spot(axes, row) for row in rows}
     taken = [box for row in rows for box in _around(spots[id(row)], ringed=row["on_frontier"])]
+    for row in panel.apart:
+        owner = next(each for each in rows if each["setting"] == row["setting"])
+        taken += [*_around(_spot(axes, row), ringed=False), *_along(spots[id(owner)], _spot(axes, row))]
     taken += [box for first, second in _joined(rows) for box in _along(spots[id(first)], spots[id(second)])]
     sizes = [(*spots[id(row)], 0.6 * LABEL_SIZE * len(text), 0.8 * LABEL_SIZE) for row, text in wanted]
     for (row, text), box in zip(wanted, place(sizes, taken, frame), strict=True):
@@ -112,7 +134,7 @@ def _defense(axes: Axes, settings: Sequence[Row], gid: str, color: str, marker: 
         x, y = _points(curve)
         axes.plot(x, y, color=color, linewidth=1.3, alpha=0.9, zorder=3, gid=f"{gid}/line")
     x, y = _points(settings)
-    faces = ["white" if row["verdict"] == SAME else color for row in settings]
+    faces = ["white" if kind_of(row["verdict"]) == SAME else color for row in settings]
     star = marker == "*"
     axes.scatter(
         x,
@@ -125,6 +147,24 @@ def _defense(axes: Axes, settings: Sequence[Row], gid: str, color: str, marker: 
         zorder=8 if star else 5,
         gid=f"{gid}/points",
     )
+
+
+def _populations(axes: Axes, settings: Sequence[Row], apart: Sequence[Row], gid: str, color: str) -> None:
+    """The populations of each setting, small, at its height (its accuracy is the same), joined to its point."""
+    aucs = {row["setting"]: [row["auc"]] for row in settings}
+    for row in apart:
+        aucs[row["setting"]].append(row["auc"])
+    joined = [row for row in settings if len(aucs[row["setting"]]) > 1]
+    heights = [100 * row["test_accuracy"] for row in joined]
+    lows, highs = ([end(aucs[row["setting"]]) for row in joined] for end in (min, max))
+    style: dict[str, Any] = {"color": color, "linewidth": 1.0, "linestyle": (0, (1, 1.6)), "zorder": 2.5}
+    axes.hlines(heights, lows, highs, gid=f"{gid}/populations", **style)
+    for population in APART:
+        x, y = _points([row for row in apart if row["population"] == population])
+        marker = POPULATION_MARKERS[population]
+        axes.scatter(
+            x, y, s=_APART_AREA, marker=marker, color=color, linewidths=1.1, zorder=4, gid=f"{gid}/{population}"
+        )
 
 
 def _intervals(axes: Axes, settings: Sequence[Row], gid: str, color: str) -> None:

@@ -1,20 +1,30 @@
 """The rows of `frontier.csv`, as every figure and table of the report reads them.
 
-A row is one setting × attack × seed. The report draws the pooled rows (seed `pooled`); each row repeats its setting's
-accuracies, and the attack `worst` stands for the strongest attack on that setting.
+A row is one setting × attack × population of members × seed. The report draws the pooled rows (seed `pooled`); each
+row repeats its setting's accuracies, and the attack `worst` stands for the strongest attack on that setting, over all
+its populations of members.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from raymia.metrics.populations import ALL, APART
 from raymia.metrics.results import UNDEFENDED, WORST
 from raymia.metrics.summary import POOLED
 
 Row = Mapping[str, Any]
 
 # The order of columns, lines and legends in every figure and table.
-KNOWN_DEFENSES = (UNDEFENDED, "mixup", "label_smoothing", "early_stopping", "relaxloss", "dropout")
+KNOWN_DEFENSES = (
+    UNDEFENDED,
+    "mixup",
+    "label_smoothing",
+    "early_stopping",
+    "relaxloss",
+    "dropout",
+    "diffusion_mixup",
+)
 
 # A setting may cost this much test accuracy (a fraction) and still be the one chosen for its defense.
 ACCURACY_ALLOWANCE = 0.02
@@ -28,22 +38,32 @@ def defenses(rows: Iterable[Row]) -> list[str]:
     return sorted({row["defense"] for row in rows}, key=_defense_rank)
 
 
-def attacks(rows: Iterable[Row]) -> list[str]:
-    """The attacks in the order of the table, without `worst`."""
-    return [name for name in dict.fromkeys(row["attack"] for row in rows) if name != WORST]
+def attacks(rows: Iterable[Row], population: str = ALL) -> list[str]:
+    """The attacks on a population in the order of the table, without `worst`."""
+    found = dict.fromkeys(row["attack"] for row in rows if row["population"] == population)
+    return [name for name in found if name != WORST]
 
 
-def pooled(rows: Iterable[Row], attack: str) -> list[Row]:
-    """One attack's pooled rows that hold a result: undefended first, then by defense and hyperparameter."""
+def pooled(rows: Iterable[Row], attack: str, population: str = ALL) -> list[Row]:
+    """One attack's pooled rows that hold a result: undefended first, then by defense and hyperparameter.
+
+    `worst` is over whatever populations its setting has: its rows come whatever population is asked for.
+    """
     found = [
         row
         for row in rows
         if row["seed"] == POOLED
         and row["attack"] == attack
+        and (attack == WORST or row["population"] == population)
         and row["auc"] is not None
         and row["test_accuracy"] is not None
     ]
     return sorted(found, key=_order)
+
+
+def settings_with(rows: Iterable[Row], populations: Collection[str] = APART) -> set[str]:
+    """The settings that have rows of one of these populations, without more said: of the members' apart."""
+    return {row["setting"] for row in rows if row["population"] in populations}
 
 
 def undefended(rows: Iterable[Row]) -> Row | None:

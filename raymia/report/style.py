@@ -9,6 +9,7 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from raymia.metrics.populations import DIRECT, INDIRECT
 from raymia.report.rows import KNOWN_DEFENSES
 
 PNG_DPI = 150
@@ -23,15 +24,18 @@ _KNOWN_LOOKS = (
     ("#009E73", "^"),
     ("#D55E00", "D"),
     ("#CC79A7", "v"),
+    ("#5E2B97", "p"),
 )
 _OTHER_LOOKS = (
     ("#56B4E9", "P"),
     ("#7F7F7F", "X"),
     ("#8C510A", "<"),
-    ("#4B0082", ">"),
     ("#6B8E23", "h"),
-    ("#A50026", "p"),
+    ("#A50026", ">"),
+    ("#3B5B66", "d"),
 )
+# Strokes only: neither a defense's marker nor hollow.
+POPULATION_MARKERS = {DIRECT: "x", INDIRECT: "+"}
 LINE_COLORS = tuple(color for color, _ in (*_KNOWN_LOOKS[1:], *_OTHER_LOOKS))
 
 # Text stays text in the SVG: it can be searched, read aloud and restyled.

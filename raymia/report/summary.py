@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from raymia.metrics.comparison import ONE_SEED, SAME
+from raymia.metrics.comparison import ONE_SEED, RECORDS_ONLY, SAME, kind_of
 from raymia.metrics.results import UNDEFENDED, WORST
 from raymia.report.rows import ACCURACY_ALLOWANCE, Row, chosen, pooled, undefended
 
@@ -32,8 +32,15 @@ def summary_lines(rows: Sequence[Row]) -> list[str]:
     elif defended and all(row["verdict"] == ONE_SEED for row in defended):
         lines.append("One target a setting: no paired comparison with undefended; plan.targets=3 or more gives it.")
     elif defended:
-        same = sum(row["verdict"] == SAME for row in defended)
-        lines.append(f"{same} of {len(defended)} {'setting is' if len(defended) == 1 else 'settings are'} {SAME}.")
+        same = sum(kind_of(row["verdict"]) == SAME for row in defended)
+        note = RECORDS_ONLY if any(row["verdict"].endswith(RECORDS_ONLY) for row in defended) else ""
+        lines.append(
+            f"{same} of {len(defended)} {'setting is' if len(defended) == 1 else 'settings are'} {SAME}{note}."
+        )
+        if note:
+            lines.append(
+                "Records only: one target a setting, so that retraining's doubt is left out; plan.targets=3 has it."
+            )
     lines.append(f"On the frontier: {', '.join(row['setting'] for row in found if row['on_frontier'])}.")
     best = best_trade_off(rows)
     if best is not None:

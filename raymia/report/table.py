@@ -2,23 +2,24 @@
 
 from collections.abc import Callable, Sequence
 
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from raymia.metrics.comparison import IS_UNDEFENDED, LESS, MORE, SAME
+from raymia.metrics.comparison import IS_UNDEFENDED, LESS, MORE, SAME, kind_of
 from raymia.metrics.intervals import ALPHA
 from raymia.metrics.results import UNDEFENDED, WORST
 from raymia.report import cells
-from raymia.report.rows import Row, attacks, pooled, words
+from raymia.report.grid import grid
+from raymia.report.population_table import population_tables
+from raymia.report.rows import Row, attacks, pooled, settings_with, words
 from raymia.report.summary import summary_lines
 
 # Up to this many settings, each has its verdict beside it and takes two lines; more take one line under their verdict.
 FEW_SETTINGS = 10
 _WIDE = 92
 _VERDICT_STYLES = {LESS: "green", MORE: "red", SAME: "yellow"}
-_ASCII = str.maketrans({"±": "~", "Δ": "d", "–": "-", "…": "."})
+_ASCII = str.maketrans({"±": "~", "×": "x", "Δ": "d", "–": "-", "…": "."})
 
 _Column = tuple[str, Callable[[Row], str]]
 _ACCURACY: _Column = ("test acc. (%)", cells.accuracy)
@@ -36,14 +37,17 @@ _COLUMN_SETS: tuple[tuple[_Column, ...], ...] = (
 
 
 def print_study_end(console: Console, rows: Sequence[Row], failures: Sequence[tuple[str, str]] = ()) -> None:
-    """Print a study's last screen: frontier, AUC of each attack, summary, what failed and why.
+    """Print a study's last screen: frontier, AUC of each attack and population, summary, what failed and why.
 
     rows: of `frontier.csv`. failures: (setting, reason). Plain text where the console is no terminal, ASCII where it
     can write no more.
     """
     parts: list[RenderableType] = []
-    if pooled(rows, WORST):
+    settings = pooled(rows, WORST)
+    if settings:
         parts += [frontier_table(rows, console.width), Text(), attack_table(rows), Text()]
+        by_population = population_tables(rows, console.width, many=len(settings) > FEW_SETTINGS)
+        parts += [part for table in by_population for part in (table, Text())]
     parts += [Text(line) for line in summary_lines(rows)]
     if failures:
         parts += [Text(), failure_table(failures)]
@@ -63,26 +67,28 @@ def frontier_table(rows: Sequence[Row], width: int) -> RenderableType:
     few = len(found) <= FEW_SETTINGS
     table = _few(found, width) if few else _many(found, width)
     chance = "; p: how often it is when the seeds are resampled" if few or _CHANCE in _fitting(found, width) else ""
+    attacks_at_once = "all attacks and populations of members" if settings_with(rows) else "all attacks"
     caption = (
-        f"* on the frontier{chance}. Intervals: {level}; those of the worst attack hold for all attacks at once, but "
-        "each setting's for itself alone. Every number: frontier.csv."
+        f"* on the frontier{chance}. Intervals: {level}; those of the worst attack hold for {attacks_at_once} at once, "
+        "but each setting's for itself alone. Every number: frontier.csv."
     )
     return Group(Text("Test accuracy against the worst attack", style="bold"), table, Text(caption, style="dim"))
 
 
 def attack_table(rows: Sequence[Row]) -> RenderableType:
-    """The pooled AUC of every attack on a setting, the largest marked; of many settings undefended and the frontier."""
+    """The pooled AUC of each attack on all members, the largest marked; of many settings undefended and frontier."""
     settings = pooled(rows, WORST)
-    title = "AUC of each attack (! the largest of a setting)"
+    whom = ", on all members" if settings_with(rows) else ""
+    title = f"AUC of each attack{whom} (! the largest of a setting)"
     if len(settings) > FEW_SETTINGS:
         settings = [row for row in settings if row["on_frontier"] or row["defense"] == UNDEFENDED]
         title += ", undefended and frontier"
     names = attacks(rows)
     found = {name: {row["setting"]: row["auc"] for row in pooled(rows, name)} for name in names}
-    table = _table()
+    table = grid()
     table.add_column("setting", overflow="fold")
     for name in names:
-        table.add_column(words(name), justify="right", overflow="fold", min_width=6)
+        table.add_column(words(name), overflow="fold", min_width=6)
     for row in settings:
         values = [found[name].get(row["setting"]) for name in names]
         largest = max((value for value in values if value is not None), default=None)
@@ -92,7 +98,7 @@ def attack_table(rows: Sequence[Row]) -> RenderableType:
 
 def failure_table(failures: Sequence[tuple[str, str]]) -> RenderableType:
     """The settings that failed, each with its reason."""
-    table = _table()
+    table = grid()
     table.add_column("setting", overflow="fold", ratio=1)
     table.add_column("reason", overflow="fold", ratio=3)
     for setting, reason in failures:
@@ -103,7 +109,7 @@ def failure_table(failures: Sequence[tuple[str, str]]) -> RenderableType:
 def _few(found: Sequence[Row], width: int) -> Table:
     """Two lines a setting: each value, and under it the paired difference."""
     wide = width >= _WIDE
-    table = _table()
+    table = grid()
     table.add_column("setting", overflow="fold")
     table.add_column("test accuracy (%)\nΔ (paired)", no_wrap=True)
     table.add_column("worst attack AUC\nΔ (paired)", no_wrap=True)
@@ -129,7 +135,7 @@ def _many(found: Sequence[Row], width: int) -> RenderableType:
     parts: list[RenderableType] = []
     for verdict in _verdicts(found):
         own = [row for row in found if row["verdict"] == verdict]
-        table = _table(header=not parts)
+        table = grid(header=not parts)
         table.add_column("  setting", min_width=first, overflow="fold")
         for column in columns:
             table.add_column(column[0], min_width=sizes[column], no_wrap=True)
@@ -155,17 +161,11 @@ def _one_line_name(row: Row) -> str:
     return ("* " if row["on_frontier"] else "  ") + str(row["setting"])
 
 
-def _table(*, header: bool = True) -> Table:
-    return Table(
-        box=box.SIMPLE_HEAD, show_edge=False, padding=0, pad_edge=False, show_header=header, header_style="bold"
-    )
-
-
 def _verdicts(found: Sequence[Row]) -> list[str]:
     """Undefended first, then what helps, then the rest as they come."""
     order = [IS_UNDEFENDED, LESS, SAME, MORE]
     there = list(dict.fromkeys(row["verdict"] for row in found))
-    return sorted(there, key=lambda verdict: order.index(verdict) if verdict in order else len(order))
+    return sorted(there, key=lambda verdict: order.index(kind_of(verdict)) if kind_of(verdict) in order else len(order))
 
 
 def _two_line_name(row: Row, *, with_chance: bool) -> Text:
@@ -183,10 +183,10 @@ def _stacked(value: str, delta: str) -> Text:
 
 
 def _verdict(verdict: str) -> Text:
-    return Text(verdict, style=_VERDICT_STYLES.get(verdict, ""))
+    return Text(verdict, style=_VERDICT_STYLES.get(kind_of(verdict), ""))
 
 
 def _marked(value: float | None, largest: bool) -> Text:
     if value is None:
-        return Text("- ")
-    return Text(f"{value:.3f}{'!' if largest else ' '}", style="bold" if largest else "", no_wrap=True)
+        return Text("-")
+    return Text(f"{value:.3f}{'!' if largest else ''}", style="bold" if largest else "", no_wrap=True)

@@ -74,9 +74,10 @@ def _facts_name(data: DataConfig) -> str | None:
     files = _file_digests(data.dataset) if any(mark in data.dataset for mark in "/\\.~") else None
     if files is None:
         return None
-    return "facts/" + content_key(
-        "facts", {"files": files, "named": data.dataset, "limit": data.limit, "version": VERSIONS["records"]}
-    )
+    content = {"files": files, "named": data.dataset, "limit": data.limit, "version": VERSIONS["records"]}
+    if data.image_size is not None:
+        content["image_size"] = data.image_size
+    return "facts/" + content_key("facts", content)
 
 
 def _file_digests(dataset: str) -> list[list[Any]]:

@@ -1,22 +1,26 @@
 """What a study leaves behind: the table, the figures, the record, and its runs in MLflow."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from raymia.keys import content_key
+from raymia.metrics.comparison import Scored, paired_on_records
 from raymia.metrics.results import SettingResult
 from raymia.metrics.roc import roc_curve
 from raymia.metrics.summary import Row, rows
 from raymia.metrics.table import write_csv
 from raymia.recipes.recipe import walk
 from raymia.recipes.result import Measured, ResultRecipe
+from raymia.recipes.scores import ScoresRecipe
+from raymia.recipes.signals import unpack_arrays
 from raymia.records.plan import Role
 from raymia.seeds import generator
 from raymia.space import Setting
 from raymia.store import Store
 from raymia.study.folder import StudyFolder, git_commit
+from raymia.study.publish_synthetic import quality_metrics, write_synthetic
 from raymia.study.study import Study
 from raymia.tracking_records import StudyRecord, TrialRecord
 
@@ -46,24 +50,47 @@ def read_measured(settings: Iterable[tuple[Setting, ResultRecipe]], store: Store
     return [MeasuredSetting(setting, recipe, recipe.open(store)) for setting, recipe in settings]
 
 
-def table(study: Study, measured: Sequence[MeasuredSetting]) -> list[Row]:
-    """The rows of `frontier.csv`."""
-    return rows([one.result for one in measured], generator(study.config.seed, "frontier"))
+def table(study: Study, measured: Sequence[MeasuredSetting], store: Store) -> list[Row]:
+    """The rows of `frontier.csv`. With one target a setting, differences to undefended are paired over its records."""
+    results = [one.result for one in measured]
+    base = next((one for one in measured if one.result.undefended), None)
+    if study.config.plan.targets == 1 and base is not None:
+        theirs = _scored(base, store)
+        results = [
+            one.result
+            if one is base
+            else replace(one.result, paired=paired_on_records(one.result, base.result, _scored(one, store), theirs))
+            for one in measured
+        ]
+    return rows(results, generator(study.config.seed, "frontier"))
 
 
-def write_report(study: Study, folder: StudyFolder, found: Sequence[Row]) -> list[Path]:
-    """Write the table, the figure and the generalization gaps; returns their paths."""
+def _scored(one: MeasuredSetting, store: Store) -> dict[str, Scored]:
+    """Each record's score by every attack on the setting's one target."""
+    found = {}
+    for recipe in one.recipe.targets[0].scores:
+        if isinstance(recipe, ScoresRecipe):
+            arrays = unpack_arrays(store.read(recipe.artifacts[0])[0])
+            found[recipe.measure] = Scored(arrays["positions"], arrays["scores"], arrays["member"])
+    return found
+
+
+def write_report(
+    study: Study, folder: StudyFolder, measured: Sequence[MeasuredSetting], found: Sequence[Row], store: Store
+) -> list[Path]:
+    """Write the table, the figure, the generalization gaps and a page on each set of generated images; their paths."""
     # Matplotlib takes a second to load, and only finished studies draw.
     from raymia.report.figure import write_frontier
     from raymia.report.gap import generalization_gap_markdown
 
     csv = folder.path / "frontier.csv"
     write_csv(found, csv)
+    synthetic = write_synthetic(study, folder, [one.recipe for one in measured], store)
     figures = write_frontier(found, folder.path, title(study), subtitle(study))
     gap = folder.write_text(
         "generalization_gap.md", generalization_gap_markdown(found, f"Generalization gap: {title(study)}")
     )
-    return [csv, *figures, gap]
+    return [csv, *figures, gap, *synthetic]
 
 
 def title(study: Study) -> str:
@@ -113,9 +140,16 @@ def _trial_key(setting: Setting, recipe: ResultRecipe) -> str:
     return content_key("trial", [recipe.key, setting.name, setting.hyperparameters])
 
 
-def trial_record(one: MeasuredSetting, folder: StudyFolder, store: Store, started: float | None = None) -> TrialRecord:
-    """A measured setting as one of MLflow's child runs, with its ROC figure. started: Unix seconds, if it ran now."""
+def trial_record(
+    study: Study, one: MeasuredSetting, folder: StudyFolder, store: Store, started: float | None = None
+) -> TrialRecord:
+    """A measured setting as one of MLflow's child runs, with its ROC figure and a contact sheet of the images it was
+    trained on, if they are generated. started: Unix seconds, if it ran now.
+    """
+    pages = write_synthetic(study, folder, [one.recipe], store)
+    pictures = {path.stem: path for path in pages if path.suffix == ".png"}
     metrics: dict[str, float] = {"device_seconds": device_seconds([one.recipe], store)}
+    metrics |= quality_metrics(one.measured.quality)
     utility = one.result.utility
     for name in ("train_accuracy", "test_accuracy", "generalization_gap", "ece"):
         metrics[name] = getattr(utility, name)
@@ -133,7 +167,7 @@ def trial_record(one: MeasuredSetting, folder: StudyFolder, store: Store, starte
         params={"defense": one.setting.name, **one.setting.hyperparameters},
         metrics=metrics,
         curves={"train_loss": list(enumerate(one.measured.train_loss, start=1))},
-        figures={"roc": _roc(one, folder, store)},
+        figures={"roc": _roc(one, folder, store), **pictures},
         started_at=started,
     )
 
@@ -145,11 +179,11 @@ def _roc(one: MeasuredSetting, folder: StudyFolder, store: Store) -> Path:
     curves: dict[str, list[tuple[Any, Any]]] = {}
     nonmembers = 0
     for target in one.recipe.targets:
-        for scores in target:
+        for scores in target.scores:
             values, member = scores.scores(store)
             nonmembers = int((~member).sum())
             roc = roc_curve(values, member)
-            curves.setdefault(scores.attack.name, []).append((roc.fpr, roc.tpr))
+            curves.setdefault(scores.measure, []).append((roc.fpr, roc.tpr))
     path = folder.path / "roc" / f"{one.recipe.key}.png"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(png_bytes(roc_figure(curves, one.setting.label, nonmembers=nonmembers)))

@@ -15,12 +15,14 @@ from ray import tune
 from ray.exceptions import RayError
 
 from raymia.engine.cluster import HEAD_SLIVER, Cluster
-from raymia.engine.workshop import Failure, Tally, open_workshop
+from raymia.engine.outcome import Failure
+from raymia.engine.workshop import Tally, open_workshop
 from raymia.errors import RunError
 from raymia.recipes.blueprint import models
+from raymia.recipes.recipe import MODELS
 from raymia.recipes.result import ResultRecipe
 from raymia.records import Records
-from raymia.report.live import LiveView, Progress
+from raymia.report.live import LiveView, Progress, Running
 from raymia.report.time_left import TimeLeft
 from raymia.space import Setting
 from raymia.store import Store
@@ -30,6 +32,7 @@ from raymia.study.standing import Standing
 from raymia.study.study import Study
 
 _LOOK_SECONDS = 0.5
+_UNITS = {"models": "epoch", "generators": "iteration", "synthetic": "image"}
 
 
 @dataclass
@@ -224,20 +227,25 @@ class _Counter:
 
     def progress(self, tally: Tally, trials: Trials, watcher: _Watcher) -> Progress:
         """Where the study stands now."""
-        built = tally.built.get("models", 0)
-        reused = max(self._reused, tally.reused.get("models", 0))
-        part = sum(done / total for done, total in tally.running.values())
+        built = tally.models(tally.built)
+        reused = max(self._reused, tally.models(tally.reused))
+        part = sum(one.done / one.total for one in tally.running.values() if one.kind in MODELS)
         return Progress(
             settings_done=len(trials.done),
             settings_total=self._settings,
             models_done=reused + built,
             models_total=max(self._models, reused + built),
             models_reused=reused,
-            running=tuple((label, done, total) for label, (done, total) in sorted(tally.running.items())),
+            running=running(tally),
             best=trials.best,
             eta_seconds=self._left.look(time.monotonic(), built + part + reused - self._reused),
             failures=watcher.failed,
         )
+
+
+def running(tally: Tally) -> tuple[Running, ...]:
+    """What is in the making, for the live view."""
+    return tuple(Running(label, one.done, one.total, _UNITS[one.kind]) for label, one in sorted(tally.running.items()))
 
 
 def failed_settings(trials: Trials) -> Sequence[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """Who proposes the settings to try: a list (grid, random), or Optuna in fixed batches, so that a search repeats."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import optuna
@@ -50,7 +50,7 @@ class OptunaProposer:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         sampler = optuna.samplers.TPESampler(seed=derive_seed(seed, "optuna") % 2**32)
         self._study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
-        self._branches = [branch for branch in space.branches if "none" not in branch.defenses]
+        self._branches = _by_name(branch for branch in space.branches if "none" not in branch.defenses)
         self._space = space
         self._asked: list[optuna.Trial] = []
         self._count = 0
@@ -75,16 +75,24 @@ class OptunaProposer:
                 self._study.tell(trial, outcome)
 
     def _setting(self, trial: optuna.Trial) -> Setting:
-        names = ["+".join(branch.defenses) for branch in self._branches]
-        branch = self._branches[names.index(trial.suggest_categorical("defense", names))]
-        return branch.setting(_suggested(trial, branch))
+        name = trial.suggest_categorical("defense", list(self._branches))
+        return self._branches[name].setting(_suggested(trial, name, self._branches[name]))
 
 
-def _suggested(trial: optuna.Trial, branch: Branch) -> dict[tuple[str, str], Any]:
+def _by_name(branches: Iterable[Branch]) -> dict[str, Branch]:
+    """The branches by their defenses' names; numbered where several have the same."""
+    found: dict[str, Branch] = {}
+    for branch in branches:
+        name = "+".join(branch.defenses)
+        found[name if name not in found else f"{name} ({len(found) + 1})"] = branch
+    return found
+
+
+def _suggested(trial: optuna.Trial, prefix: str, branch: Branch) -> dict[tuple[str, str], Any]:
     values: dict[tuple[str, str], Any] = {}
     for defense, hyperparameters in branch.defenses.items():
         for name, domain in hyperparameters.items():
-            dotted = f"{'+'.join(branch.defenses)}/{defense}.{name}"
+            dotted = f"{prefix}/{defense}.{name}"
             if isinstance(domain, Range):
                 drawn = trial.suggest_float(dotted, domain.low, domain.high, log=domain.log)
                 values[defense, name] = domain.rounded(drawn)

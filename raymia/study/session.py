@@ -16,7 +16,8 @@ from raymia.engine import cluster as ray_cluster
 from raymia.errors import InputError, RunError
 from raymia.metrics.summary import Row
 from raymia.recipes.blueprint import models
-from raymia.recipes.recipe import walk
+from raymia.recipes.recipe import MODELS, walk
+from raymia.recipes.synthetic import SyntheticRecipe
 from raymia.records import Records, check_source, load_records
 from raymia.records.plan import quad_plan
 from raymia.report.live import LiveView
@@ -70,8 +71,7 @@ class Session:
             check_tracking_uri(self.uri, 1)
         study = self._known_study()
         if study is None and dry_run:
-            data = self.config.data
-            study = assemble(self.config, self.space, facts_of(load_records(data.dataset, limit=data.limit)))
+            study = assemble(self.config, self.space, facts_of(load_records(**self.config.data.model_dump())))
         if study is not None:
             folder = self._folder(study)
             if dry_run:
@@ -101,7 +101,7 @@ class Session:
         """The study, when its data are known without Ray."""
         data = self.config.data
         if data.dataset == "digits":
-            return assemble(self.config, self.space, facts_of(load_records("digits", limit=data.limit)))
+            return assemble(self.config, self.space, facts_of(load_records(**data.model_dump())))
         facts = recall_facts(data, self.store)
         return None if facts is None else assemble(self.config, self.space, facts)
 
@@ -121,7 +121,7 @@ class Session:
         measured = read_measured(found.settings, self.store)
         with self._tracker(study, folder) as tracker:
             for one in measured:
-                tracker.trial(trial_record(one, folder, self.store))
+                tracker.trial(trial_record(study, one, folder, self.store))
             return self._finish(study, folder, measured, [], tracker, time.time())
 
     def _run_on(self, cluster: ray_cluster.Cluster) -> int:
@@ -129,7 +129,7 @@ class Session:
 
         started = time.time()
         check_tracking_uri(self.uri, len(cluster.nodes))
-        records = read_records(self.config.data.dataset, limit=self.config.data.limit)
+        records = read_records(**self.config.data.model_dump())
         facts = facts_of(records)
         study = assemble(self.config, self.space, facts)
         folder = self._folder(study)
@@ -178,8 +178,8 @@ class Session:
         def finished(trials: Trials, number: int) -> None:
             if number in trials.done:
                 [measured[number]] = read_measured([trials.settings[number]], self.store)
-                tracker.trial(trial_record(measured[number], folder, self.store, trials.started[number]))
-                trials.best = best_trade_off(table(study, [measured[one] for one in sorted(measured)]))
+                tracker.trial(trial_record(study, measured[number], folder, self.store, trials.started[number]))
+                trials.best = best_trade_off(table(study, [measured[one] for one in sorted(measured)], self.store))
 
         with LiveView(self.console, self.quiet) as view:
             trials = run_trials(study, self.store, cluster, records, found, Audience(view, ordered, finished))
@@ -206,8 +206,8 @@ class Session:
         if not measured:
             folder.write_record(study, "failed", failures=failures)
             raise RunError("no setting could be measured: " + "; ".join(f"{name}: {why}" for name, why in failures))
-        found = table(study, measured)
-        paths = write_report(study, folder, found)
+        found = table(study, measured, self.store)
+        paths = write_report(study, folder, measured, found, self.store)
         cost = {
             "wall_seconds": round(time.time() - started, 1),
             "device_seconds": round(device_seconds([one.recipe for one in measured], self.store), 1),
@@ -266,9 +266,10 @@ def _story(trials: Any, number: int) -> str:
 
 
 def _references(recipes: list[Any]) -> str:
-    """Every artifact that these recipes use, checkpoints included, a line each."""
+    """Every artifact that these recipes use, checkpoints included, a line each; a folder's name ends in `/`."""
     names: list[str] = []
     for recipe in walk(recipes):
         names += recipe.artifacts
-        names += [f"checkpoints/{recipe.key}"] if recipe.kind == "models" else []
+        names += [f"checkpoints/{recipe.key}"] if recipe.kind in MODELS else []
+        names += [f"{recipe.folder}/"] if isinstance(recipe, SyntheticRecipe) else []
     return "\n".join(names) + "\n"

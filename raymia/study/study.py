@@ -73,7 +73,8 @@ def assemble(config: StudyConfig, space: Space, facts: DataFacts) -> Study:
     model = _resolved_model(config.model, facts)
     device = "cuda" if config.engine.gpus_per_worker else "cpu"
     training = config.training.model_copy(update={"precision": resolve_precision(config.training.precision, device)})
-    config = config.model_copy(update={"model": model, "training": training})
+    diffusion = config.diffusion.model_copy(update={"precision": resolve_precision(config.diffusion.precision, device)})
+    config = config.model_copy(update={"model": model, "training": training, "diffusion": diffusion})
     if training.augmentation != "none" and len(facts.input_shape) == 1:
         raise InputError("training.augmentation: feature vectors cannot be flipped or cropped; set it to none")
     with torch.random.fork_rng():

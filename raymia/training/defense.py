@@ -19,6 +19,8 @@ from raymia.models import Classifier
 from raymia.records.plan import Exposure
 
 if TYPE_CHECKING:
+    from raymia.diffusion.synthesis import Synthesis
+    from raymia.training.rows import Inputs
     from raymia.training.run import Run
 
 
@@ -37,7 +39,8 @@ class Context:
 
     positions: int64[n], the records given to this model. reserve: int64[r], the defender's further records (empty
     unless a defense of the study needs them). classes: K. seed: this model's own seed, for the defense's draws.
-    model: (name, positions, defenses) -> the recipe of another model of the study's kind, for `requires`.
+    For `requires`: model: (name, positions, defenses) -> the recipe of another model of the study's kind; synthetic:
+    what is asked for -> the recipe of images made by a generator trained on `positions`.
     """
 
     positions: NDArray[np.int64]
@@ -45,17 +48,19 @@ class Context:
     classes: int
     seed: int
     model: Callable[[str, NDArray[np.int64], tuple["Defense", ...]], Any]
+    synthetic: Callable[["Synthesis"], Any]
 
 
 @dataclass(frozen=True)
 class TrainingSet:
     """What the loop draws batches from.
 
-    inputs: uint8[n, H, W, channels] or float32[n, F]. labels: int64[n]. targets: float32[n, K] what the loss pulls
-    toward (None: the one-hot labels).
+    inputs: uint8[n, H, W, channels] or float32[n, F]; images that may not fit in memory can be stored ones (see
+    `raymia.training.rows`). labels: int64[n]. targets: float32[n, K] what the loss pulls toward (None: the one-hot
+    labels).
     """
 
-    inputs: NDArray[np.uint8] | NDArray[np.float32]
+    inputs: "Inputs"
     labels: NDArray[np.int64]
     targets: NDArray[np.float32] | None = None
 

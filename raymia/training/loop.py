@@ -1,8 +1,10 @@
 """The one training loop. It knows no defense, no Ray and no MLflow."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +17,10 @@ from raymia.errors import DivergedError
 from raymia.models import Classifier
 from raymia.seeds import derive_seed
 from raymia.training.defense import Composed, TrainingSet
-from raymia.training.run import Group, Rows, Run, shuffled_batches
+from raymia.training.rows import Fetch, Inputs, Rows, in_order
+from raymia.training.run import Group, Run, shuffled_batches
+
+_CHUNK_BYTES = 2**22
 
 State = dict[str, Any]
 
@@ -44,7 +49,7 @@ class Keeper(Protocol):
 class Plan:
     """What to train: the rows, how, under which defense, from which seed, and after which epochs to keep the model.
 
-    inputs: the artifacts that the defense required, by name.
+    inputs: the artifacts that the defense required, by name. fetch: how inputs that are stored are read.
     """
 
     rows: TrainingSet
@@ -54,19 +59,21 @@ class Plan:
     seed: int
     snapshots: frozenset[int]
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    fetch: Fetch = in_order
 
 
 def train(build: Callable[[], Classifier], plan: Plan, keeper: Keeper, group: Group, device: torch.device) -> None:
     """Train a model and keep it after each epoch of `plan.snapshots`.
 
     build: makes the untrained model from torch's global random state. The same plan gives the same weights bit for
-    bit on the same kind of CPU, interrupted and resumed at any checkpoint or not. Stops after the last snapshot: the
-    schedule does not depend on it. Raises DivergedError, with the epoch, when the loss is no longer finite.
+    bit on the same kind of CPU, interrupted and resumed at any checkpoint or not, its rows in memory or stored. Stops
+    after the last snapshot: the schedule does not depend on it. Raises DivergedError, with the epoch, when the loss is
+    no longer finite.
     """
     with torch.random.fork_rng():
         run = _start(build, plan, group, device)
         history, done = _resume(run, keeper, first=min(plan.snapshots))
-        rows = Rows(plan.rows, plan.classes, device)
+        rows = Rows(plan.rows, plan.classes, device, plan.fetch)
         if done in plan.snapshots and group.rank == 0:
             # The last checkpoint fell on an epoch whose model was not asked for then.
             keeper.snapshot(done, run.model.state_dict(), history)
@@ -80,14 +87,15 @@ def train(build: Callable[[], Classifier], plan: Plan, keeper: Keeper, group: Gr
 def _start(build: Callable[[], Classifier], plan: Plan, group: Group, device: torch.device) -> Run:
     torch.manual_seed(derive_seed(plan.seed, "weights"))
     model = plan.defense.architecture(build()).to(device)
-    if plan.rows.inputs.ndim == 4:
+    if len(plan.rows.inputs.shape) == 4:
         model = model.to(memory_format=torch.channels_last)
-    mean, std = input_statistics(plan.rows.inputs)
+    mean, std = input_statistics(plan.rows.inputs, plan.fetch)
     model.set_normalization(torch.from_numpy(mean).to(device), torch.from_numpy(std).to(device))
     run = Run(
         model=model,
         network=model,
         optimizer=_optimizer(model.parameters(), plan.config),
+        rows=len(plan.rows),
         sampler=shuffled_batches(len(plan.rows), plan.config.batch_size, plan.seed, group),
         config=plan.config,
         defense=plan.defense,
@@ -135,11 +143,11 @@ def _one_epoch(run: Run, rows: Rows) -> float:
     run.network.train()
     total = torch.zeros((), dtype=torch.float64, device=run.device)
     batches = list(run.sampler(run.epoch))
-    for step, numbers in enumerate(batches):
-        run.set_rate((run.epoch + step / len(batches)) / run.config.epochs)
-        share = np.array_split(numbers, run.group.world)[run.group.rank]
-        batch = run.defense.batch(run, rows.batch(share, run.config.augmentation, run.rng))
-        total += run.step(batch, len(numbers))
+    shares = [np.array_split(numbers, run.group.world)[run.group.rank] for numbers in batches]
+    with closing(rows.batches(shares, run.config.augmentation, run.rng)) as handed:
+        for step, (numbers, plain) in enumerate(zip(batches, handed, strict=True)):
+            run.set_rate((run.epoch + step / len(batches)) / run.config.epochs)
+            total += run.step(run.defense.batch(run, plain), len(numbers))
     loss = run.group.mean(float(total) / max(len(batches), 1))
     if not math.isfinite(loss):
         raise _diverged(run, f"the loss is {loss}")
@@ -171,19 +179,32 @@ def _keep(run: Run, keeper: Keeper, plan: Plan, history: list[float]) -> None:
     keeper.report(done)
 
 
-def input_statistics(inputs: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def input_statistics(inputs: Inputs, fetch: Fetch = in_order) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and standard deviation of training inputs: per channel in [0, 1] units for images, else per feature.
 
-    A constant channel or feature gets deviation 1. Exact for images (from counts of the 256 values).
+    A constant channel or feature gets deviation 1. Exact for images (from counts of the 256 values), which may be
+    stored: `fetch` reads them.
     """
-    if inputs.dtype == np.uint8:
-        channels = inputs.shape[3]
-        counts = np.stack([np.bincount(inputs[..., c].ravel(), minlength=256) for c in range(channels)])
+    if isinstance(inputs, np.ndarray) and inputs.dtype != np.uint8:
+        mean = inputs.mean(axis=0, dtype=np.float64)
+        std = inputs.std(axis=0, dtype=np.float64)
+    else:
+        counts = reduce(np.add, map(_value_counts, _chunks(inputs, fetch)))
         values = np.arange(256) / 255.0
         mean = (counts @ values) / counts.sum(axis=1)
         variance = (counts @ values**2) / counts.sum(axis=1) - mean**2
         std = np.sqrt(np.maximum(variance, 0.0))
-    else:
-        mean = inputs.mean(axis=0, dtype=np.float64)
-        std = inputs.std(axis=0, dtype=np.float64)
     return mean.astype(np.float32), np.where(std < 1e-6, 1.0, std).astype(np.float32)
+
+
+def _chunks(inputs: Inputs, fetch: Fetch) -> Iterator[NDArray[Any]]:
+    """Images a few MiB at a time: their values are counted as 64-bit numbers."""
+    size = max(1, _CHUNK_BYTES // math.prod(inputs.shape[1:]))
+    if isinstance(inputs, np.ndarray):
+        return (inputs[first : first + size] for first in range(0, len(inputs), size))
+    return fetch(inputs, np.split(np.arange(len(inputs)), range(size, len(inputs), size)))
+
+
+def _value_counts(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """int64[channels, 256]: how often each value occurs."""
+    return np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(images.shape[3])])

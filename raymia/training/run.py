@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from raymia.config import TrainingConfig
 from raymia.models import Classifier
 from raymia.seeds import derive_seed, generator
-from raymia.training.augment import augment
-from raymia.training.defense import Batch, Composed, Losses, TrainingSet, soft_cross_entropy
+from raymia.training.defense import Batch, Composed, Losses, soft_cross_entropy
 from raymia.training.schedule import rate_factor
 
 Sampler = Callable[[int], Iterator[NDArray[np.int64]]]
@@ -53,14 +52,15 @@ class Run:
     """State of one training. Defenses may replace `network`, `optimizer` and `sampler` in `prepare`.
 
     model: the classifier itself, whose weights are kept. network: what the forward pass goes through (the model, or
-    its wrapper). sampler: epoch -> batches of row numbers (int64). rng: this epoch's and worker's random stream.
-    inputs: the artifacts that the defense required, by name. state: what a defense must find again when the training
-    is resumed (tensors, numbers, dicts and lists of them), by the defense's name.
+    its wrapper). rows: how many the training set has. sampler: epoch -> batches of row numbers (int64). rng: this
+    epoch's and worker's random stream. inputs: the artifacts that the defense required, by name. state: what a defense
+    must find again when the training is resumed (tensors, numbers, dicts and lists of them), by the defense's name.
     """
 
     model: Classifier
     network: nn.Module
     optimizer: torch.optim.Optimizer
+    rows: int
     sampler: Sampler
     config: TrainingConfig
     defense: Composed
@@ -119,31 +119,6 @@ class Run:
         """Set the learning rates for this fraction of the training done, from those the optimizer began with."""
         for group in self.optimizer.param_groups:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * rate_factor(self.config, progress)
-
-
-class Rows:
-    """A training set on the device, handed out in batches: floats in [0, 1] for images, as they are for features."""
-
-    def __init__(self, rows: TrainingSet, classes: int, device: torch.device) -> None:
-        inputs = torch.from_numpy(rows.inputs)
-        if inputs.ndim == 4:
-            # Kept channel-last in memory, seen channel-first: what convolutions like best.
-            inputs = inputs.permute(0, 3, 1, 2)
-        self._inputs = inputs.to(device)
-        self._labels = torch.from_numpy(rows.labels).to(device)
-        targets = np.eye(classes, dtype=np.float32)[rows.labels] if rows.targets is None else rows.targets
-        self._targets = torch.from_numpy(targets).to(device)
-
-    def batch(self, numbers: NDArray[np.int64], augmentation: str, rng: np.random.Generator) -> Batch:
-        """The batch of these rows, augmented."""
-        index = torch.from_numpy(numbers).to(self._labels.device)
-        inputs = as_pixels(self._inputs[index])
-        return Batch(augment(inputs, augmentation, rng), self._labels[index], self._targets[index])
-
-
-def as_pixels(inputs: Tensor) -> Tensor:
-    """uint8 images [B, channels, H, W] as floats in [0, 1]; features unchanged."""
-    return inputs.float().div_(255.0) if inputs.dtype == torch.uint8 else inputs
 
 
 def shuffled_batches(rows: int, batch_size: int, seed: int, group: Group) -> Sampler:

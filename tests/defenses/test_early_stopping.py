@@ -22,7 +22,7 @@ def test_a_stop_is_at_least_the_first_epoch_and_at_most_the_last(fraction: float
 
 
 def signals(result: object) -> SignalsRecipe:
-    found: SignalsRecipe = result.targets[0][0].target  # type: ignore[attr-defined]
+    found: SignalsRecipe = result.targets[0].scores[0].target  # type: ignore[attr-defined]
     return found
 
 

@@ -15,6 +15,7 @@ import raymia.defenses
 from raymia.defenses import Mixup
 from raymia.recipes.model import ModelRecipe, TrainedModel
 from raymia.recipes.recipe import Bench, make
+from raymia.recipes.signals import unpack_arrays
 from raymia.records import Records
 from raymia.records.plan import Exposure
 from raymia.training.defense import Batch, Composed, Context, Defense, Losses, Stage, TrainingSet
@@ -169,9 +170,11 @@ def test_a_defense_with_a_teacher_works_from_the_space_to_the_scores(digits: Rec
     result = blueprint.result(setting)
     make(result, Bench(digits, store))
     measured = result.open(store)
-    assert set(measured.pooled) == {"loss", "entropy"}
+    assert set(measured.pooled) == {
+        f"{attack}{population}" for attack in ("loss", "entropy") for population in ("", "/direct", "/indirect")
+    }
 
-    student = result.targets[0][0].target.model
+    student = result.targets[0].scores[0].target.model
     assert isinstance(student, ModelRecipe)
     teacher, outsider = student.requires()
     written = [name for name in store.written if name.startswith("models/")]
@@ -180,18 +183,22 @@ def test_a_defense_with_a_teacher_works_from_the_space_to_the_scores(digits: Rec
     # Target and shadow, each with a teacher and an outsider of its own.
     assert len(written) == len(set(written)) == 6
 
-    # Members that only the teacher saw are neither members nor non-members of the student.
-    scores = result.targets[0][0]
-    assert scores.target.positions[scores.member].tolist() == student.positions[::2].tolist()
-    assert not set(student.positions[1::2]) & set(scores.target.positions)
-    assert (scores.member.sum(), (~scores.member).sum()) == (20, 40)
+    # Members that only the teacher saw are a population of their own, and no non-members of the student's.
+    apart = {"loss": student.positions, "loss/direct": student.positions[::2], "loss/indirect": student.positions[1::2]}
+    for scores in result.targets[0].scores:
+        if scores.measure in apart:
+            values, member = scores.scores(store)
+            kept = unpack_arrays(store.read(scores.artifacts[0])[0])["positions"]
+            assert kept[member].tolist() == apart[scores.measure].tolist()
+            assert not set(kept[~member]) & set(student.positions)
+            assert len(values) - member.sum() == 40
 
 
 @pytest.mark.usefixtures("distilled")
 def test_a_student_learns_what_its_teachers_answer(digits: Records, store: CountingStore) -> None:
     blueprint, [_, setting] = study_of(digits, {"distilled": {"temperature": 2.0}}, plan__targets=1)
     bench = Bench(digits, store)
-    student = blueprint.result(setting).targets[0][0].target.model
+    student = blueprint.result(setting).targets[0].scores[0].target.model
     assert isinstance(student, ModelRecipe)
     make(student, bench)
     teacher, outsider = student.requires()
@@ -203,7 +210,8 @@ def test_a_student_learns_what_its_teachers_answer(digits: Records, store: Count
 
     seen = student.positions[::2]
     rows = TrainingSet(digits.inputs[seen], digits.labels[seen])
-    logits = teacher.open(bench).logits(rows.inputs) + outsider.open(bench).logits(rows.inputs)
+    opened = [one.open(bench.store, bench.device) for one in (teacher, outsider)]
+    logits = opened[0].logits(rows.inputs) + opened[1].logits(rows.inputs)
     taught = TrainingSet(rows.inputs, rows.labels, torch.softmax(torch.from_numpy(logits) / 2, dim=1).numpy())
 
     @dataclass(frozen=True)
@@ -217,13 +225,14 @@ def test_a_student_learns_what_its_teachers_answer(digits: Records, store: Count
         student.ground, Composed((Taught(),)), student.positions, student.reserve, student.stream, student.snapshots
     )
     make(by_hand, bench)
-    assert equal_bits(by_hand.open(bench).model.state_dict(), student.open(bench).model.state_dict())
+    learned = [one.open(bench.store, bench.device).model.state_dict() for one in (by_hand, student)]
+    assert equal_bits(*learned)
 
 
 @pytest.mark.usefixtures("distilled")
 def test_a_changed_teacher_is_another_student(digits: Records, store: CountingStore) -> None:
     blueprint, [_, warm, cool] = study_of(digits, {"distilled": {"temperature": [2.0, 1.0]}}, plan__targets=1)
-    students = [blueprint.result(setting).targets[0][0].target.model for setting in (warm, cool)]
+    students = [blueprint.result(setting).targets[0].scores[0].target.model for setting in (warm, cool)]
     assert students[0].key != students[1].key
     # The temperature is the student's: both are taught by the same teachers.
     assert [one.key for one in students[0].requires()] == [one.key for one in students[1].requires()]
@@ -239,7 +248,7 @@ def test_a_student_of_other_teachers_is_another_student(digits: Records, monkeyp
 
     def keys() -> dict[str, str]:
         blueprint, settings = study_of(digits, {"distilled": {"temperature": 2.0}}, plan__targets=1)
-        plain, student = (blueprint.result(setting).targets[0][0].target.model for setting in settings)
+        plain, student = (blueprint.result(setting).targets[0].scores[0].target.model for setting in settings)
         teacher, outsider = student.requires()
         return {"plain": plain.key, "student": student.key, "teacher": teacher.key, "outsider": outsider.key}
 

@@ -26,6 +26,7 @@ class Noted:
 
     kind = "scores"
     workers = 1
+    threads = 1
     gpus = 0.0
 
     @property

@@ -137,7 +137,7 @@ def test_running_models_are_shown_and_then_are_not(workshop: Any, tmp_path: Path
     deadline = time.monotonic() + 60
     while not _tally(workshop).running and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert _tally(workshop).running == {waiting.label: (3, 7)}
+    assert _tally(workshop).running == {waiting.label: ("scores", 3, 7)}
     (tmp_path / "release").touch()
     assert ray.get(building) is None
     assert _tally(workshop).running == {}

@@ -1,64 +1,15 @@
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import pytest
 
 from raymia.errors import InputError
 from raymia.metrics.intervals import t_interval
-from raymia.metrics.membership import AttackMetrics, Estimate, Ppv, TprAtFpr
-from raymia.metrics.results import SeedResult, SettingResult
+from raymia.metrics.results import SettingResult
 from raymia.metrics.summary import columns, rows
 from raymia.metrics.table import read_csv, write_csv
-from raymia.metrics.utility import Utility
-
-Rows = list[dict[str, object]]
-
-
-def attack_metrics(auc: float, low: float | None = None, high: float | None = None) -> AttackMetrics:
-    return AttackMetrics(
-        auc=auc,
-        auc_low=auc - 0.05 if low is None else low,
-        auc_high=auc + 0.05 if high is None else high,
-        tpr=(TprAtFpr(0.1, 0.09, 0.2, 0.15, 0.25), TprAtFpr(0.01), TprAtFpr(0.001)),
-        balanced_accuracy=Estimate(0.58, 0.52, 0.61),
-        balanced_accuracy_shadow=None,
-        ppv=(Ppv(0.01, 0.02), Ppv(0.1, 0.198)),
-        ppv_fpr=0.1,
-        members=150,
-        nonmembers=150,
-        interval_kind="records",
-    )
-
-
-def utility(test: float) -> Utility:
-    return Utility(1.0, test, 1.0 - test, test - 0.03, test + 0.03, 0.1, 150, 150)
-
-
-def setting(
-    name: str,
-    defense: str,
-    accuracies: Sequence[float],
-    aucs: Mapping[str, Sequence[float]],
-    hyperparameters: Mapping[str, float | str] = MappingProxyType({}),
-) -> SettingResult:
-    seeds = tuple(
-        SeedResult(seed, utility(test), {attack: attack_metrics(series[seed]) for attack, series in aucs.items()})
-        for seed, test in enumerate(accuracies)
-    )
-    pooled = {}
-    for attack, series in aucs.items():
-        interval = t_interval(series)
-        if interval is None:
-            pooled[attack] = attack_metrics(series[0])
-        else:
-            pooled[attack] = replace(
-                attack_metrics(float(np.mean(series)), interval.low, interval.high), interval_kind="seeds"
-            )
-    return SettingResult(name, defense, dict(hyperparameters), seeds, pooled)
-
+from tests.metrics.made_results import Rows, row, setting, table
 
 NONE = setting("none", "none", [0.80, 0.82, 0.84], {"loss": [0.60, 0.65, 0.70], "entropy": [0.58, 0.62, 0.66]})
 # Half a point of AUC less in every seed, though the seeds differ by ten times that.
@@ -80,20 +31,11 @@ WORSE = setting(
 STUDY = [NONE, BETTER, WORSE]
 
 
-def table(results: Sequence[SettingResult]) -> Rows:
-    return rows(results, np.random.default_rng(0))
-
-
-def row(table: Rows, setting: str, attack: str, seed: object = "pooled") -> dict[str, object]:
-    found = [one for one in table if (one["setting"], one["attack"], one["seed"]) == (setting, attack, seed)]
-    assert len(found) == 1
-    return found[0]
-
-
 def test_columns_in_order() -> None:
     expected = (
         "setting,defense,label_smoothing.epsilon,label_smoothing.form,mixup.alpha,seed,train_accuracy,test_accuracy,"
-        "generalization_gap,test_accuracy_low,test_accuracy_high,ece,attack,auc,auc_low,auc_high,interval_kind,"
+        "generalization_gap,test_accuracy_low,test_accuracy_high,ece,attack,population,members,nonmembers,"
+        "auc,auc_low,auc_high,interval_kind,"
         "tpr_at_fpr_0.1,tpr_at_fpr_0.1_low,tpr_at_fpr_0.1_high,tpr_at_fpr_0.1_realised,"
         "tpr_at_fpr_0.01,tpr_at_fpr_0.01_low,tpr_at_fpr_0.01_high,tpr_at_fpr_0.01_realised,"
         "tpr_at_fpr_0.001,tpr_at_fpr_0.001_low,tpr_at_fpr_0.001_high,tpr_at_fpr_0.001_realised,"
@@ -112,6 +54,18 @@ def test_a_row_for_each_setting_attack_and_seed_then_the_pooled_ones() -> None:
         *(("none", seed, attack) for seed in range(3) for attack in ("loss", "entropy")),
         *(("none", "pooled", attack) for attack in ("loss", "entropy", "worst")),
     ]
+
+
+def test_without_populations_the_table_is_what_it_was_before_there_were_any() -> None:
+    before = read_csv(Path(__file__).with_name("frontier_of_plain_names.csv"))
+    now = table(STUDY)
+    assert {one["population"] for one in now} == {"all"}
+    assert {one["members"] for one in now if one["attack"] != "worst"} == {150}
+    for old, new in zip(before, now, strict=True):
+        assert list(new) == list(columns(STUDY))
+        assert {name: new[name] for name in new if name not in ("population", "members", "nonmembers")} == (
+            pytest.approx(old)
+        )
 
 
 def test_cells_of_a_seed() -> None:

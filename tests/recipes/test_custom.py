@@ -92,7 +92,7 @@ def test_the_users_training_is_measured_like_any_other(digits: Records, bench: B
 
 @pytest.mark.usefixtures("write")
 def test_answers_are_kept_of_every_record_in_evaluation_mode(digits: Records, bench: Bench) -> None:
-    signals = result_of(digits).targets[0][0].target
+    signals = result_of(digits).targets[0].scores[0].target
     make(signals, bench)
     model = signals.model
     assert isinstance(model, CustomModelRecipe)
@@ -108,14 +108,14 @@ def test_changed_code_is_another_model(digits: Records, write: Write) -> None:
     write(SOURCE.replace("EPOCHS = 20", "EPOCHS = 21"))
     after = result_of(digits)
     assert after.key != before.key
-    assert after.targets[0][0].target.model.key != before.targets[0][0].target.model.key
+    assert after.targets[0].scores[0].target.model.key != before.targets[0].scores[0].target.model.key
     write(SOURCE)
     assert result_of(digits).key == before.key
 
 
 @pytest.mark.usefixtures("write")
 def test_each_part_of_the_recipe_counts(digits: Records) -> None:
-    recipe = result_of(digits).targets[0][0].target.model
+    recipe = result_of(digits).targets[0].scores[0].target.model
     assert isinstance(recipe, CustomModelRecipe)
     parts = (recipe.ground, recipe.function, recipe.source_digest, recipe.positions, recipe.stream)
     changes = {0: ground_of(digits, {"seed": 1}), 1: "a:b", 2: "x", 3: recipe.positions[1:], 4: ("shadow", 7)}

@@ -54,11 +54,11 @@ def test_every_training_setting_but_the_checkpoints_makes_another_model(digits: 
 
 def test_engine_settings_count_where_they_change_the_arithmetic(digits: Records) -> None:
     key = model(ground_of(digits)).key
-    other = {"workers_per_model": 2, "threads_per_worker": 2, "gpus_per_worker": 0.5}
+    other = {"workers_per_model": 2, "threads_per_worker": 2, "gpus_per_worker": 0.5, "in_memory_gb": 1.0}
     assert set(other) == set(EngineConfig.model_fields)
     keys = {name: model(ground_of(digits, {f"engine.{name}": value})).key for name, value in other.items()}
-    # How a GPU is shared is not part of a model; that it is one is: `device`.
-    assert {name for name in keys if keys[name] == key} == {"gpus_per_worker"}
+    # How a GPU is shared is not part of a model; that it is one is: `device`. Nor is where its rows are read from.
+    assert {name for name in keys if keys[name] == key} == {"gpus_per_worker", "in_memory_gb"}
     ground = ground_of(digits)
     on_gpu = Ground(**{name: getattr(ground, name) for name in ground.__dataclass_fields__} | {"device": "cuda"})
     assert model(on_gpu).key != key
@@ -122,7 +122,7 @@ def test_later_versions_leave_the_models_but_not_what_follows(digits: Records, m
     def keys() -> dict[str, str]:
         blueprint, [setting] = study_of(digits)
         result = blueprint.result(setting)
-        scores = result.targets[0][0]
+        scores = result.targets[0].scores[0]
         return {
             "models": scores.target.model.key,
             "signals": scores.target.key,
@@ -185,7 +185,7 @@ def test_every_setting_meets_the_same_plans_and_seeds(digits: Records) -> None:
     for number in range(2):
         plan = blueprint.plan(number)
         for result in made:
-            scores = result.targets[number][0]
+            scores = result.targets[number].scores[0]
             for signals, members, answered in (
                 (scores.target, plan[Role.TARGET_IN], plan.scored),
                 (scores.shadow, plan[Role.SHADOW_IN], plan.shadow),
@@ -194,16 +194,16 @@ def test_every_setting_meets_the_same_plans_and_seeds(digits: Records) -> None:
                 assert isinstance(trained, ModelRecipe)
                 np.testing.assert_array_equal(trained.positions, members)
                 np.testing.assert_array_equal(signals.positions, answered)
-            np.testing.assert_array_equal(scores.member, np.isin(plan.scored, plan[Role.TARGET_IN]))
-            np.testing.assert_array_equal(scores.shadow_member, np.isin(plan.shadow, plan[Role.SHADOW_IN]))
-    seeds = {(number, one.targets[number][0].target.model.seed) for one in made for number in (0, 1)}  # type: ignore[attr-defined]
+            np.testing.assert_array_equal(scores.exposure, 2 * np.isin(plan.scored, plan[Role.TARGET_IN]))
+            np.testing.assert_array_equal(scores.shadow_exposure, 2 * np.isin(plan.shadow, plan[Role.SHADOW_IN]))
+    seeds = {(number, one.targets[number].scores[0].target.model.seed) for one in made for number in (0, 1)}  # type: ignore[attr-defined]
     assert len(seeds) == 2
     assert len({seed for _, seed in seeds}) == 2
 
 
 def test_a_shadow_is_trained_as_its_target_is(digits: Records) -> None:
     blueprint, [_, setting] = study_of(digits, {"mixup": {"alpha": 0.2}, "early_stopping": {"fraction": 0.5}})
-    scores = blueprint.result(setting).targets[0][0]
+    scores = blueprint.result(setting).targets[0].scores[0]
     target, shadow = scores.target.model, scores.shadow.model
     assert target.defense == shadow.defense
     assert scores.target.epoch == scores.shadow.epoch == 1

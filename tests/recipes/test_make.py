@@ -79,7 +79,7 @@ def test_a_missing_artifact_is_made_again_and_an_inspection_names_a_damaged_one(
     result: ResultRecipe, bench: Bench, store: CountingStore
 ) -> None:
     make(result, bench)
-    scores = result.targets[0][0]
+    scores = result.targets[0].scores[0]
     (Path(store.root) / scores.artifacts[0]).write_bytes(b"")
     store.delete(result.artifacts[0])
     inspection = Inspection()
@@ -180,14 +180,14 @@ def test_histories_and_epochs_are_those_of_the_stop(digits: Records, bench: Benc
     assert early.shape == (50, 10)
     assert early.dtype == np.float32
     assert np.abs(early - late).max() > 1e-3
-    np.testing.assert_array_equal(one.open(bench).logits(bench.records.inputs[:50]), late)
+    np.testing.assert_array_equal(one.open(bench.store, bench.device).logits(bench.records.inputs[:50]), late)
 
 
 def test_a_released_model_answers_each_record_alone_and_the_same(digits: Records, bench: Bench) -> None:
     """Evaluation mode: no dropout, no batch statistics, whatever stands beside a record."""
     one = recipe(digits, 4)
     one.build(bench)
-    model = one.open(bench)
+    model = one.open(bench.store, bench.device)
     assert not model.model.training
     inputs = digits.inputs[:300]
     together = model.logits(inputs)
@@ -212,7 +212,7 @@ def test_opening_a_damaged_model_names_it(digits: Records, bench: Bench, store: 
     one.build(bench)
     (Path(store.root) / one.artifacts[0]).write_bytes(b"?")
     with pytest.raises(DamagedError, match=one.artifacts[0]):
-        one.open(bench)
+        one.open(bench.store, bench.device)
 
 
 def test_opening_a_model_leaves_torchs_generator_alone(digits: Records, bench: Bench) -> None:
@@ -221,5 +221,5 @@ def test_opening_a_model_leaves_torchs_generator_alone(digits: Records, bench: B
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
-    one.open(bench)
+    one.open(bench.store, bench.device)
     assert torch.equal(torch.rand(2), expected)

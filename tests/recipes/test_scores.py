@@ -1,7 +1,7 @@
 """Scores end to end: nothing to find in an untrained model, much in one that learned by heart."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +18,7 @@ from raymia.recipes.recipe import Bench, Recipe, make
 from raymia.recipes.scores import ScoresRecipe
 from raymia.recipes.signals import SignalsRecipe, pack_arrays, unpack_arrays
 from raymia.records import Records
-from raymia.records.plan import Role, quad_plan
+from raymia.records.plan import Exposure, Role, quad_plan
 from raymia.seeds import derive_seed
 from raymia.store import Store
 from raymia.training.defense import Composed
@@ -35,6 +35,7 @@ class Untrained:
 
     kind = "models"
     workers = 1
+    threads = 1
     gpus = 0.0
     artifacts: tuple[str, ...] = ()
     defense = Composed(())
@@ -71,8 +72,20 @@ def untrained_scores(ground: Ground, attack: str, target: int) -> ScoresRecipe:
     plan = quad_plan(ground.records, part_size=100, seed=0, target=target)
     scored = SignalsRecipe(Untrained(ground, ("target", target), plan[Role.TARGET_IN]), 0, plan.scored)
     shadow = SignalsRecipe(Untrained(ground, ("shadow", target), plan[Role.SHADOW_IN]), 0, plan.shadow)
-    member, shadow_member = np.isin(plan.scored, plan[Role.TARGET_IN]), np.isin(plan.shadow, plan[Role.SHADOW_IN])
-    return ScoresRecipe(attack_named(attack), scored, member, shadow, shadow_member)
+    exposure = exposure_of(np.isin(plan.scored, plan[Role.TARGET_IN]))
+    return ScoresRecipe(
+        attack_named(attack), scored, exposure, shadow, exposure_of(np.isin(plan.shadow, plan[Role.SHADOW_IN]))
+    )
+
+
+def exposure_of(member: NDArray[np.bool_]) -> NDArray[np.int8]:
+    """Members are trained on."""
+    return np.where(member, Exposure.DIRECT, Exposure.OUT).astype(np.int8)
+
+
+def flipped(exposure: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Members for non-members."""
+    return exposure_of(exposure == Exposure.OUT)
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -106,7 +119,7 @@ def by_heart(noise: Records, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     )
     result = blueprint.result(setting)
     make(result, Bench(noise, store))
-    return store, {scores.attack.name: scores for scores in result.targets[0]}
+    return store, {scores.measure: scores for scores in result.targets[0].scores if isinstance(scores, ScoresRecipe)}
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -126,14 +139,14 @@ def test_flipping_the_targets_membership_changes_no_score(
 ) -> None:
     store, recipes = by_heart
     recipe = recipes[attack]
-    flipped = ScoresRecipe(recipe.attack, recipe.target, ~recipe.member, recipe.shadow, recipe.shadow_member)
-    assert flipped.key != recipe.key
-    make(flipped, Bench(noise, store))
+    opposed = replace(recipe, exposure=flipped(recipe.exposure))
+    assert opposed.key != recipe.key
+    make(opposed, Bench(noise, store))
     one, member = recipe.scores(store)
-    other, opposite = flipped.scores(store)
+    other, opposite = opposed.scores(store)
     np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(member, ~opposite)
-    assert flipped.metrics(store).auc == pytest.approx(1 - recipe.metrics(store).auc)
+    assert opposed.metrics(store).auc == pytest.approx(1 - recipe.metrics(store).auc)
 
 
 def test_the_shadows_membership_does_change_them(
@@ -141,7 +154,7 @@ def test_the_shadows_membership_does_change_them(
 ) -> None:
     store, recipes = by_heart
     recipe = recipes["nn_sorted_logits"]
-    other = ScoresRecipe(recipe.attack, recipe.target, recipe.member, recipe.shadow, ~recipe.shadow_member)
+    other = replace(recipe, shadow_exposure=flipped(recipe.shadow_exposure))
     assert other.key != recipe.key
     make(other, Bench(noise, store))
     assert other.metrics(store).auc < 0.5
@@ -155,17 +168,17 @@ def test_a_result_holds_each_targets_measurements(digits: Records, bench: Bench,
     assert [seed.seed for seed in measured.seeds] == [0, 1]
     for seed, target in zip(measured.seeds, result.targets, strict=True):
         assert set(seed.attacks) == {"loss", "entropy"}
-        assert seed.attacks["loss"] == target[0].metrics(store)
-        logits_NC = target[0].target.open(store).logits_NQC[:, 0]
-        right = logits_NC.argmax(axis=1) == digits.labels[target[0].target.positions]
-        assert seed.utility.train_accuracy == pytest.approx(right[target[0].member].mean())
-        assert seed.utility.test_accuracy == pytest.approx(right[~target[0].member].mean())
+        assert seed.attacks["loss"] == target.scores[0].metrics(store)
+        logits_NC = target.signals.open(store).logits_NQC[:, 0]
+        right = logits_NC.argmax(axis=1) == digits.labels[target.signals.positions]
+        assert seed.utility.train_accuracy == pytest.approx(right[target.member].mean())
+        assert seed.utility.test_accuracy == pytest.approx(right[~target.member].mean())
     aucs = [seed.attacks["loss"].auc for seed in measured.seeds]
     assert measured.pooled["loss"].auc == pytest.approx(np.mean(aucs))
     accuracy, worst = measured.objectives
     assert accuracy == pytest.approx(np.mean([seed.utility.test_accuracy for seed in measured.seeds]))
     assert worst == max(metrics.auc for metrics in measured.pooled.values())
-    curves = [target[0].target.model.history(store, 2) for target in result.targets]
+    curves = [target.signals.model.history(store, 2) for target in result.targets]
     assert measured.train_loss == pytest.approx(np.mean(curves, axis=0))
 
 
@@ -173,7 +186,7 @@ def test_signals_are_the_models_answers_to_the_records_themselves(
     digits: Records, bench: Bench, store: CountingStore
 ) -> None:
     blueprint, [setting] = study_of(digits, plan__targets=1)
-    signals = blueprint.result(setting).targets[0][0].target
+    signals = blueprint.result(setting).targets[0].scores[0].target
     make(signals, bench)
     kept = signals.open(store)
     assert kept.logits_NQC.shape == (80, 1, 10)

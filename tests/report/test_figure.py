@@ -10,10 +10,11 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from raymia.metrics.comparison import SAME
+from raymia.metrics.comparison import LESS, SAME
 from raymia.metrics.table import read_csv, write_csv
 from raymia.report.figure import frontier_figure, notes, write_frontier
 from raymia.report.panel import curves
+from raymia.report.rows import pooled
 from raymia.report.style import looks, svg_bytes
 
 
@@ -27,8 +28,9 @@ def panel(figure: Figure, attack: str) -> Axes:
     return artist(figure, f"panel/{attack}")
 
 
-def pooled_of(rows, attack, defense):
-    return [row for row in rows if (row["seed"], row["attack"], row["defense"]) == ("pooled", attack, defense)]
+def pooled_of(rows, attack, defense, population="all"):
+    wanted = ("pooled", attack, defense, population)
+    return [row for row in rows if (row["seed"], row["attack"], row["defense"], row["population"]) == wanted]
 
 
 def test_points_are_the_pooled_rows_of_each_attack_and_defense(study) -> None:
@@ -208,8 +210,9 @@ def test_the_rows_read_back_from_frontier_csv_give_the_same_figure(study, tmp_pa
 
 def test_known_defenses_look_the_same_in_every_figure() -> None:
     assert looks(["relaxloss"])["relaxloss"] == looks(["mixup", "other", "relaxloss"])["relaxloss"]
-    all_looks = list(looks(["diffusion_mixup", "dp_sgd"]).values())
-    assert len(set(all_looks)) == len(all_looks)
+    all_looks = list(looks(["diffusion_mixup", "dp_sgd", "selena", "hamp", "a", "b", "c"]).values())
+    for look in zip(*all_looks, strict=True):
+        assert len(set(look)) == len(all_looks)
 
 
 def test_no_line_joins_settings_that_differ_in_two_numbers_and_variants_have_lines_of_their_own() -> None:
@@ -220,6 +223,83 @@ def test_no_line_joins_settings_that_differ_in_two_numbers_and_variants_have_lin
     assert curves(two) == [two[:2], two[2:]]
     searched = [setting(0.1, "a", 3), setting(0.2, "a", 5)]
     assert curves(searched) == [searched[:1], searched[1:]]
+
+
+def test_populations_stand_small_at_their_settings_height_and_are_joined_to_it(study) -> None:
+    rows = study("mixup", "diffusion_mixup")
+    figure = frontier_figure(rows, "title", "subtitle")
+    for attack in ("loss", "entropy", "modified_entropy", "nn"):
+        points = np.asarray(artist(figure, f"{attack}/diffusion_mixup/points").get_offsets())
+        assert points[:, 0] == pytest.approx([row["auc"] for row in pooled_of(rows, attack, "diffusion_mixup")])
+        for population in ("direct", "indirect"):
+            own = pooled_of(rows, attack, "diffusion_mixup", population)
+            marks = artist(figure, f"{attack}/diffusion_mixup/{population}")
+            assert np.asarray(marks.get_offsets()) == pytest.approx(
+                np.array([(row["auc"], 100 * row["test_accuracy"]) for row in own])
+            )
+            assert marks.get_sizes()[0] < artist(figure, f"{attack}/diffusion_mixup/points").get_sizes()[0]
+        joints = artist(figure, f"{attack}/diffusion_mixup/populations").get_segments()
+        # The first setting has no direct members, the last no others.
+        for joint, point, right in zip(joints, points[:4], (0, 0.14, 0.14, 0.14), strict=True):
+            assert joint[:, 0] == pytest.approx([point[0] - 0.02, point[0] + right])
+            assert joint[:, 1] == pytest.approx([point[1], point[1]])
+        assert artist(figure, f"{attack}/mixup/populations") is None
+
+
+def test_with_populations_the_worst_attack_has_a_panel_and_generators_have_none(study) -> None:
+    rows = study("mixup", "diffusion_mixup")
+    figure = frontier_figure(rows, "title", "subtitle")
+    panels = [axes.get_gid() for axes in figure.axes]
+    assert panels == [f"panel/{attack}" for attack in ("loss", "entropy", "modified_entropy", "nn", "worst")]
+    worst = artist(figure, "worst/diffusion_mixup/points").get_offsets()
+    assert [x for x, _ in worst] == pytest.approx(
+        [row["auc"] for row in pooled(rows, "worst") if row["defense"] == "diffusion_mixup"]
+    )
+    assert artist(figure, "worst/diffusion_mixup/direct") is None
+    shown = "".join(ElementTree.fromstring(svg_bytes(figure)).itertext())
+    for phrase in ("(e) worst attack", "on direct members (trained on)", "on indirect members (not trained on)"):
+        assert phrase in shown
+    assert "denoising" not in shown
+    left, right = figure.axes[0].get_xlim()
+    every = [row["auc"] for row in rows if row["seed"] == "pooled" and row["population"] != "generator"]
+    assert left < min(every)
+    assert max(every) < right
+
+
+def test_without_populations_nothing_is_said_of_them(study) -> None:
+    shown = "".join(ElementTree.fromstring(svg_bytes(frontier_figure(study(), "title", "subtitle"))).itertext())
+    assert "direct" not in shown
+    assert "x and +" not in shown
+
+
+@pytest.mark.parametrize("apart", [0.0005, 0.001, 0.0015, 0.002])
+def test_no_label_is_crossed_by_what_joins_populations(study, apart: float) -> None:
+    # Two settings at nearly one height: the populations of the upper one pass where the lower one's label would be.
+    rows = [row for row in study("diffusion_mixup", attacks=("loss",)) if not row["setting"].endswith(("=0", "=3000"))]
+    for row in rows:
+        row["test_accuracy"] = 0.72 + {"=150": 0.0, "=300": apart}.get(row["setting"][-4:], -0.02)
+        row["test_accuracy_low"] = row["test_accuracy_high"] = None
+        if row["setting"].endswith("=300") and row["population"] == "all":
+            row["auc"] = row["auc_low"] = row["auc_high"] = 0.52
+    figure = frontier_figure(rows, "title", "subtitle")
+    figure.draw_without_rendering()
+    to_data = panel(figure, "loss").transData.inverted()
+    labels = figure.findobj(lambda each: each.get_gid() == "loss/diffusion_mixup/label")
+    assert labels
+    for label in labels:
+        box = label.get_window_extent().transformed(to_data)
+        for (left, y), (right, _) in artist(figure, "loss/diffusion_mixup/populations").get_segments():
+            assert not (box.x0 < right and left < box.x1 and box.y0 < y < box.y1), label.get_text()
+
+
+def test_records_only_verdicts_are_hollow_and_the_legend_says_which(study) -> None:
+    rows = [row | {"verdict": f"{SAME} (records only)"} if row["verdict"] == SAME else row for row in study("mixup")]
+    figure = frontier_figure(rows, "title", "subtitle")
+    faces = [to_hex(face) for face in artist(figure, "loss/mixup/points").get_facecolors()]
+    assert faces.count("#ffffff") == sum(row["verdict"] != LESS for row in pooled_of(rows, "loss", "mixup")) > 0
+    assert "hollow: not distinguishable from undefended (records only)" in [
+        text.get_text() for text in figure.legends[0].get_texts()
+    ]
 
 
 def test_rows_without_a_result_are_not_drawn(study) -> None:

@@ -5,12 +5,15 @@ from typing import Any
 import pytest
 
 from raymia.report.gap import generalization_gap_markdown
+from raymia.report.rows import pooled
+
+SETTINGS = [f"diffusion_mixup real={real}" for real in (0, 150, 300, 1200, 3000)]
 
 
 def setting_rows(
     setting: str, accuracies: list[tuple[float, float]], worst_auc: float, alpha: float | None = None
 ) -> list[dict[str, Any]]:
-    common = {"setting": setting, "defense": setting.split(maxsplit=1)[0], "mixup.alpha": alpha}
+    common = {"setting": setting, "defense": setting.split(maxsplit=1)[0], "mixup.alpha": alpha, "population": "all"}
     rows = [
         common
         | {"seed": seed, "attack": attack, "train_accuracy": train, "test_accuracy": test, "auc": 0.5}
@@ -78,3 +81,40 @@ def test_all_settings_are_listed_below(study) -> None:
     assert sum(cells.endswith("| yes |") for cells in full.splitlines()) == 6
     widths = {len(each.split("|")) for each in full.splitlines() if each.startswith("|")}
     assert widths == {8}
+
+
+def test_populations_follow_with_their_members_and_intervals(study) -> None:
+    rows = study("mixup", "diffusion_mixup")
+    text = generalization_gap_markdown(rows, "Gap")
+    section = text.split("## AUC by population of the members")[1].split("## AUC of attacks on the generator")[0]
+    table = [[cell.strip() for cell in each.strip("|").split("|")] for each in section.splitlines() if each[:1] == "|"]
+    assert table[0] == ["setting", "population", "members", "loss", "entropy", "modified entropy", "nn"]
+    # Undefended for reference, then every setting with populations apart: the first has no direct members, the last
+    # no others.
+    times = (2, 3, 3, 3, 0)
+    assert [line[0] for line in table[2:]] == [
+        *("none", *(name for name, count in zip(SETTINGS, times, strict=True) for _ in range(count)))
+    ]
+    assert [line[1:3] for line in table[2:8]] == [
+        ["all", "5 × 3,000"],
+        ["all", "5 × 3,000"],
+        ["indirect", "5 × 3,000"],
+        ["all", "5 × 3,000"],
+        ["direct", "5 × 150"],
+        ["indirect", "5 × 2,850"],
+    ]
+    for setting, population, _, *aucs in table[2:]:
+        for attack, auc in zip(("loss", "entropy", "modified_entropy", "nn"), aucs, strict=True):
+            (row,) = [each for each in pooled(rows, attack, population) if each["setting"] == setting]
+            assert auc == f"{row['auc']:.3f} [{row['auc_low']:.3f}, {row['auc_high']:.3f}]"
+    generator = text.split("## AUC of attacks on the generator")[1]
+    assert "| setting | population | members | denoising loss | nearest copy |" in generator
+    assert "| diffusion_mixup real=150 | generator | 5 × 3,000 | 0.900 [0.886, 0.914] | 0.550" in generator
+    assert [name in generator for name in SETTINGS] == [True] * 5
+    assert "mixup alpha=0.1" not in section + generator
+
+
+def test_without_populations_nothing_is_said_of_them(study) -> None:
+    text = generalization_gap_markdown(study("mixup"), "Gap")
+    assert "population" not in text
+    assert "generator" not in text

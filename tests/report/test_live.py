@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from raymia.report.live import LiveView, Progress, render
+from raymia.report.live import LiveView, Progress, Running, render
 
 PROGRESS = Progress(
     settings_done=3,
@@ -15,7 +15,7 @@ PROGRESS = Progress(
     models_done=41,
     models_total=80,
     models_reused=12,
-    running=(("mixup alpha=0.3 target 2", 12, 30), ("none shadow [1]", 3, 30)),
+    running=(Running("mixup alpha=0.3 target 2", 12, 30), Running("generator · target 0", 1500, 20000, "iteration")),
     best="mixup alpha=0.5: worst attack AUC 0.834",
     eta_seconds=83.0,
     failures=1,
@@ -75,9 +75,14 @@ def test_a_terminal_shows_bars_and_is_left_clean() -> None:
         shown = file.getvalue()
         view.warn("one target diverged")
     plain = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown)
-    for phrase in ("3/6 settings, 1 failed", "41/80 models (12 reused), time left 1 min 23 s", "epoch 12/30"):
+    for phrase in (
+        "3/6 settings, 1 failed",
+        "41/80 models (12 reused), time left 1 min 23 s",
+        "epoch 12/30",
+        "iteration 1,500/20,000",
+    ):
         assert phrase in plain
-    for phrase in ("mixup alpha=0.3 target 2", "none shadow [1]", "best so far  mixup alpha=0.5", "━"):
+    for phrase in ("mixup alpha=0.3 target 2", "generator · target 0", "best so far  mixup alpha=0.5", "━"):
         assert phrase in plain
     assert "warning: one target diverged" in file.getvalue()
     # Transient: the last thing written erases the lines of the view (EL) and shows the cursor again.
@@ -98,7 +103,7 @@ def test_the_view_ends_with_an_error_and_lets_it_through() -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_many_models_and_long_names_neither_wrap_nor_flood(width: int) -> None:
-    crowd = tuple((f"relaxloss alpha=1 variant=cifar_code reference {index}", 1, 200) for index in range(64))
+    crowd = tuple(Running(f"relaxloss alpha=1 variant=cifar_code reference {index}", 1, 200) for index in range(64))
     file = StringIO()
     Console(file=file, width=width).print(render(replace(PROGRESS, running=crowd, best="long " * 60)))
     lines = file.getvalue().splitlines()

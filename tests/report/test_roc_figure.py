@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.legend import Legend
 
 from raymia.report.roc_figure import roc_figure
 from raymia.report.style import svg_bytes
@@ -21,6 +22,20 @@ def test_a_line_for_each_attack_and_seed_with_the_curve_given() -> None:
     assert list(found["loss/0"].get_ydata()) == list(CURVE[1])
     assert found["loss/0"].get_color() == found["loss/1"].get_color() != found["nn/0"].get_color()
     assert list(found["chance"].get_xdata()) == list(found["chance"].get_ydata())
+
+
+def test_populations_of_an_attack_have_its_color_and_a_line_style_of_their_own() -> None:
+    names = ("loss/direct", "denoising_loss/generator", "nn", "loss", "loss/indirect")
+    figure = roc_figure({name: [CURVE, OTHER] for name in names}, "title", nonmembers=1000)
+    found = lines(figure)
+    of_loss = [found[f"{name}/1"] for name in ("loss", "loss/direct", "loss/indirect")]
+    assert len({line.get_color() for line in of_loss}) == 1
+    assert len({str(line._dash_pattern) for line in of_loss}) == 3
+    assert len({found[f"{name}/0"].get_color() for name in ("loss", "nn", "denoising_loss/generator")}) == 3
+    (legend,) = figure.findobj(Legend)
+    assert [text.get_text() for text in legend.get_texts()] == [
+        *("loss", "loss, direct", "loss, indirect", "nn", "denoising loss, generator", "chance")
+    ]
 
 
 def test_what_fewer_than_ten_nonmembers_decide_is_shaded() -> None:

@@ -14,6 +14,7 @@ from raymia.config import TrainingConfig
 from raymia.models import Classifier, build_model
 from raymia.training.defense import Batch, Composed, Context, Defense, TrainingSet
 from raymia.training.loop import Plan, State, train
+from raymia.training.rows import Fetch, in_order
 from raymia.training.run import Alone, Group, Run, shuffled_batches
 
 CPU = torch.device("cpu")
@@ -81,6 +82,13 @@ def image_rows(count: int = 22, size: int = 8, seed: int = 0) -> TrainingSet:
     return TrainingSet(images.astype(np.uint8), labels)
 
 
+def images_of(rows: TrainingSet) -> NDArray[np.uint8]:
+    """The images of a training set in memory."""
+    assert isinstance(rows.inputs, np.ndarray)
+    assert rows.inputs.dtype == np.uint8
+    return rows.inputs  # type: ignore[return-value]
+
+
 def feature_rows(count: int, features: int = 4) -> TrainingSet:
     """Feature vectors whose first feature is the row's number."""
     rng = np.random.default_rng(0)
@@ -105,7 +113,7 @@ def small_config(**changes: Any) -> TrainingConfig:
 
 def small_model(rows: TrainingSet) -> Callable[[], Classifier]:
     shape = rows.inputs.shape
-    if rows.inputs.ndim == 2:
+    if len(shape) == 2:
         return lambda: build_model("mlp", (shape[1],), CLASSES, {"hidden": [5]})
     return lambda: build_model("cnn", (shape[3], shape[1], shape[2]), CLASSES, {"widths": [4, 8, 8]})
 
@@ -113,7 +121,7 @@ def small_model(rows: TrainingSet) -> Callable[[], Classifier]:
 def a_context(classes: int = CLASSES) -> Context:
     """A context in which nobody has records."""
     nobody = np.zeros(0, dtype=np.int64)
-    return Context(nobody, nobody, classes, 0, lambda name, positions, defenses: None)
+    return Context(nobody, nobody, classes, 0, lambda name, positions, defenses: None, lambda wanted: None)
 
 
 def fit(
@@ -124,12 +132,13 @@ def fit(
     keeper: MemoryKeeper | None = None,
     group: Group | None = None,
     seed: int = 5,
+    fetch: Fetch = in_order,
 ) -> MemoryKeeper:
     """Train, and give the keeper back."""
     keeper = MemoryKeeper() if keeper is None else keeper
     wanted = frozenset({config.epochs} if snapshots is None else snapshots)
     defense = Composed(defenses)
-    plan = Plan(defense.training_set(a_context(), {}, rows), CLASSES, config, defense, seed, wanted)
+    plan = Plan(defense.training_set(a_context(), {}, rows), CLASSES, config, defense, seed, wanted, fetch=fetch)
     train(small_model(rows), plan, keeper, group or Alone(), CPU)
     return keeper
 
@@ -157,6 +166,7 @@ def run_by_hand(
         model=model,
         network=model,
         optimizer=torch.optim.SGD(model.parameters(), lr=1.0),
+        rows=8,
         sampler=shuffled_batches(8, 4, 0, group),
         config=config,
         defense=Composed(defenses),

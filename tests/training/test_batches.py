@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from raymia.training.augment import PADDING, augment
-from raymia.training.run import Rows, as_pixels, shuffled_batches
-from tests.training.conftest import CPU, batch_of, image_rows, run_by_hand
+from raymia.training.run import shuffled_batches
+from tests.training.conftest import batch_of, run_by_hand
 
 
 class _Workers:
@@ -75,30 +75,6 @@ def test_workers_gradients_average_to_the_batchs() -> None:
 
     shares = (gradient(slice(0, 3), 2) + gradient(slice(3, 5), 2)) / 2
     torch.testing.assert_close(shares, gradient(slice(0, 5), 1))
-
-
-def test_rows_come_as_pixels_channel_first_with_their_labels() -> None:
-    rows = image_rows(10)
-    batch = Rows(rows, 3, CPU).batch(np.array([7, 2]), "none", np.random.default_rng(0))
-    np.testing.assert_allclose(batch.inputs.numpy(), rows.inputs[[7, 2]].transpose(0, 3, 1, 2) / 255, rtol=1e-6)
-    assert batch.labels.tolist() == rows.labels[[7, 2]].tolist()
-    np.testing.assert_array_equal(batch.targets.numpy(), np.eye(3)[rows.labels[[7, 2]]])
-
-
-def test_changing_a_batch_in_place_leaves_the_rows() -> None:
-    rows = image_rows(10)
-    handed = Rows(rows, 3, CPU)
-    for _ in range(2):
-        batch = handed.batch(np.arange(10), "none", np.random.default_rng(0))
-        np.testing.assert_allclose(batch.inputs.numpy(), rows.inputs.transpose(0, 3, 1, 2) / 255, rtol=1e-6)
-        for tensor in (batch.inputs, batch.labels, batch.targets):
-            tensor.zero_()
-
-
-def test_features_are_handed_out_as_they_are() -> None:
-    features = torch.tensor([[0.5, -2.0]])
-    assert as_pixels(features) is features
-    assert as_pixels(torch.tensor([[51]], dtype=torch.uint8)).item() == pytest.approx(0.2)
 
 
 def pixels(count: int, size: int) -> Tensor:

@@ -142,7 +142,7 @@ class _Half(Defense):
 
 def test_a_records_exposure_is_the_least_that_any_part_leaves_it() -> None:
     nobody = np.zeros(0, dtype=np.int64)
-    context = Context(np.arange(7) + 10, nobody, 3, 0, lambda name, positions, defenses: None)
+    context = Context(np.arange(7) + 10, nobody, 3, 0, lambda name, positions, defenses: None, lambda wanted: None)
     assert Composed(()).exposure(context).tolist() == [2] * 7
     assert Composed((Mixup(alpha=1),)).exposure(context).tolist() == [2] * 7
     assert Composed((_Half(2), Mixup(alpha=1), _Half(3))).exposure(context).tolist() == [2, 1, 1, 1, 1, 1, 2]

@@ -1,0 +1,143 @@
+"""The stream that draws shards over the cluster: sample, judge, write, each stage at work while the others are.
+
+One shard is one block of Ray Data. Samplers reserve CPUs or GPUs as a model in training does; judges and writers
+reserve nothing, so that what a sampler has drawn is always taken away, whoever else holds the machine. Nothing that
+reserves waits for anything that reserves: streams beside each other, and beside other tasks, cannot block one another.
+"""
+
+import pickle
+import warnings
+from collections.abc import Generator, Sequence
+
+import pyarrow as pa
+import ray.data
+import torch
+from ray.data import ActorPoolStrategy, ExecutionResources, TaskPoolStrategy
+from ray.exceptions import RayError
+
+from raymia.config import EngineConfig
+from raymia.diffusion.drawing import ShardJob, Stage
+from raymia.diffusion.shards import ShardReport, write_shard
+from raymia.engine.cluster import described
+from raymia.engine.read import RETRIES, _quiet_ray_data
+from raymia.errors import RaymiaError, RunError
+from raymia.store import Store
+
+# A judge's one pass costs little beside a sampler's dozens.
+_SAMPLERS_PER_JUDGE = 4
+_WRITERS = 2
+# Shards that may wait between the stages, above what actors work on.
+_WAITING = 4
+
+
+def draw_on_cluster(numbers: Sequence[int], job: ShardJob, store: Store) -> Generator[ShardReport, None, None]:
+    """A conveyor over as many samplers as the cluster has room for, see `raymia.diffusion.drawing.Conveyor`.
+
+    Whatever their number, the shards are the same. A stage's process that dies is replaced, a few times. Raises what a
+    stage raises, if it is an error of raymia's, else RunError.
+    """
+    shards = ray.data.from_items([{"number": number} for number in numbers], override_num_blocks=len(numbers))
+    samplers = max(1, min(len(numbers), _room(job)))
+    _set_up(shards.context, job, samplers)
+    constructor = {"job": job}
+    # Of a shard, not of an actor: a long run may lose many, but bytes that kill every one must not go round for ever.
+    lives = {"max_task_retries": RETRIES}
+    with warnings.catch_warnings():
+        # Ray 2.60 has no other way to bound the retries of one stage, and this one works up to 2.63.
+        warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+        sampled = shards.map_batches(
+            _Sampler,
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(size=samplers, max_tasks_in_flight_per_actor=2),
+            fn_constructor_kwargs=constructor,
+            num_cpus=job.threads,
+            num_gpus=job.gpus,
+            **lives,
+        )
+        judged = sampled.map_batches(
+            _Judge,
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(size=-(-samplers // _SAMPLERS_PER_JUDGE), max_tasks_in_flight_per_actor=2),
+            fn_constructor_kwargs=constructor,
+            num_cpus=0,
+            **lives,
+        )
+        written = judged.map_batches(
+            _write,
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=TaskPoolStrategy(size=_WRITERS),
+            fn_kwargs={"job": job, "store": store},
+            num_cpus=0,
+            max_retries=RETRIES,
+        )
+    with _quiet_ray_data():
+        try:
+            for batch in written.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                for report in batch["report"].to_pylist():
+                    yield pickle.loads(report)
+        except RayError as error:
+            raise _plain(error) from error
+
+
+def _room(job: ShardJob) -> int:
+    return described(joined=True).room(EngineConfig(threads_per_worker=job.threads, gpus_per_worker=job.gpus))
+
+
+def _set_up(context: ray.data.DataContext, job: ShardJob, samplers: int) -> None:
+    """However many shards are asked for, only so many are in memory; one shard stays one block."""
+    context.enable_progress_bars = False
+    context.raise_original_map_exception = True
+    context.target_max_block_size = None
+    height, width, channels = job.shape
+    shard_bytes = job.shard_size * (height * width * channels + 32)
+    # Of this, Ray Data lets each of the three stages fill a part.
+    limit = 3 * (2 * samplers + _WAITING) * shard_bytes
+    context.execution_options.resource_limits = ExecutionResources.for_limits(object_store_memory=limit)
+
+
+class _Sampler:
+    """Draws the images of one shard after another."""
+
+    def __init__(self, job: ShardJob) -> None:
+        torch.set_num_threads(job.threads)
+        self._job = job
+        self._stage: Stage | None = None
+
+    def __call__(self, numbers: pa.Table) -> pa.Table:
+        # Not made before: what goes wrong in a constructor, Ray reports without its cause.
+        if self._stage is None:
+            self._stage = self._job.sample_stage()
+        (number,) = numbers["number"].to_pylist()
+        return self._stage(self._job.shard(number).asked())
+
+
+class _Judge:
+    """Labels and filters one shard after another."""
+
+    def __init__(self, job: ShardJob) -> None:
+        torch.set_num_threads(job.threads)
+        self._job = job
+        self._stage: Stage | None = None
+
+    def __call__(self, drawn: pa.Table) -> pa.Table:
+        if self._stage is None:
+            self._stage = self._job.judge_stage()
+        return self._stage(drawn)
+
+
+def _write(judged: pa.Table, job: ShardJob, store: Store) -> pa.Table:
+    """Write a shard; one row with its report."""
+    number = judged["id"][0].as_py() // job.shard_size
+    return pa.table({"report": [pickle.dumps(write_shard(store, job.shard(number), judged))]})
+
+
+def _plain(error: RayError) -> RaymiaError:
+    """What went wrong in a stage, in one line."""
+    cause = getattr(error, "cause", None) or error
+    if isinstance(cause, RaymiaError):
+        return cause
+    reason = (str(cause).splitlines() or ["no reason given"])[0]  # Ray adds lines of advice
+    return RunError(f"a worker failed while it drew images: {type(cause).__name__}: {reason}")
