@@ -61,7 +61,7 @@ class SyntheticRecipe:
             "labels": self.synthesis.label_rule(config),
             "threshold": self.synthesis.threshold,
             "guidance": self.synthesis.guidance_weight(config),
-            "sampler": [config.sampler, config.sampler_steps, config.clip, config.shard_size],
+            "sampler": [config.sampler, self.steps, config.clip, config.shard_size],
             "threads": self.ground.config.engine.threads_per_worker,
             "seed": self.seed,
             "versions": [VERSIONS[part] for part in ("denoiser", "drawing")],
@@ -81,6 +81,12 @@ class SyntheticRecipe:
     def seed(self) -> int:
         """Of the images' noise, from the study's seed and the stream."""
         return derive_seed(self.ground.config.seed, "images", *self.stream)
+
+    @property
+    def steps(self) -> int:
+        """Of the sampler: the ancestral one goes through all timesteps, whatever is set."""
+        config = self.ground.config.diffusion
+        return config.timesteps if config.sampler == "ancestral" else config.sampler_steps
 
     @property
     def label(self) -> str:
@@ -123,7 +129,7 @@ class SyntheticRecipe:
                 "seed": str(self.seed),
                 "guidance": f"{guidance:g}",
                 "sampler": config.sampler,
-                "steps": str(config.sampler_steps),
+                "steps": str(self.steps),
                 "filter": f"{rule.labels}, threshold {rule.threshold:g}, temperature {rule.temperature:g}",
             },
         )

@@ -99,6 +99,6 @@ def subtitle(images: SyntheticRecipe) -> str:
     kind = "conditional" if config.conditional else "unconditional"
     return (
         f"{kind} denoiser, {config.iterations:,} iterations on {len(images.generator.positions):,} records; "
-        f"{config.sampler}, {config.sampler_steps} steps{f', guidance w {guided:g}' if guided else ''}; labels "
+        f"{config.sampler}, {images.steps} steps{f', guidance w {guided:g}' if guided else ''}; labels "
         f"{synthesis.label_rule(config)}, confidence at least {synthesis.threshold:g}"
     )

@@ -55,6 +55,7 @@ class Command:
         arguments: Sequence[str],
         folder: Path,
         *,
+        verb: str = "tune",
         script: bool = False,
         environment: Mapping[str, str] | None = None,
     ) -> None:
@@ -62,7 +63,7 @@ class Command:
         # Sockets want a short path; and a Ray that runs here for somebody else is none of this run's business.
         self._scratch = tempfile.TemporaryDirectory(prefix="raymia-ray-", dir="/tmp", ignore_cleanup_errors=True)
         here = Path(sys.executable).parent
-        program = [str(here / "raymia"), "tune"] if script else [sys.executable, "-m", "raymia.tune"]
+        program = [str(here / "raymia"), verb] if script else [sys.executable, "-m", f"raymia.{verb}"]
         dropped = ("PYTHONPATH", "RAY_ADDRESS", "COLUMNS")
         kept = {name: value for name, value in os.environ.items() if name not in dropped}
         own = {"COLUMNS": "120", "RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": self._scratch.name, MARK: self.mark}
@@ -124,7 +125,7 @@ class Command:
 
 
 def tune(arguments: Sequence[str], folder: Path, **options: Any) -> Outcome:
-    """Run the command to its end."""
+    """Run the command to its end. verb: another command than tune."""
     return Command(arguments, folder, **options).end()
 
 
