@@ -200,10 +200,23 @@ def test_a_dry_run_counts_the_models_and_writes_nothing(folder: Path) -> None:
     lines = output.splitlines()
     assert lines[0] == "mixup_alpha on scikit-learn digits: 6 settings"
     assert lines[1] == "24 models: 24 to train, 0 reused"
-    assert " a model (timed on 3 batches just now), " in lines[2]
+    assert " a model (timed on a few batches just now), " in lines[2]
     assert lines[3].endswith(" MB of disk")
     assert len(lines) == 4
     assert list(folder.iterdir()) == []
+
+
+def test_a_dry_run_prices_generators_and_their_images(folder: Path) -> None:
+    (folder / "own.yaml").write_text("settings: [{diffusion_mixup: {subset: [0.1, 0.2], threshold: [0.5, 0.8]}}]")
+    small = ("--set", "diffusion.batch_size=40", "--set", "diffusion.channels=[8]", "--set", "diffusion.attention=[]")
+    code, output, errors = run(*tiny("--dry-run", "--space", "own.yaml", *small))
+    assert (code, errors) == (0, "")
+    lines = output.splitlines()
+    # Two targets with a shadow each: a generator each, whatever follows it; and a classifier each.
+    assert " and 4 generators: " in lines[1]
+    assert " a generator, " in lines[2]
+    assert " to draw images, were half of them kept" in lines[2]
+    assert list(folder.iterdir()) == [folder / "own.yaml"]
 
 
 def test_one_training_serves_every_stop_and_the_undefended_model(folder: Path) -> None:

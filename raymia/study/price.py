@@ -1,16 +1,19 @@
 """What a study will cost, before it is started: models to train, hours on this machine, disk."""
 
+import contextlib
 import math
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from raymia.models import Classifier, build_model
-from raymia.recipes.blueprint import models
 from raymia.recipes.ground import Ground
+from raymia.recipes.recipe import Recipe, walk
+from raymia.recipes.synthetic import SyntheticRecipe
 from raymia.records.plan import Role
 from raymia.report.time_left import duration
 from raymia.store import Store
@@ -21,57 +24,111 @@ from raymia.training.loop import Plan, State, train
 from raymia.training.run import Alone
 
 _TIMED_BATCHES = 3
+# Of the images drawn: what passes the filter is not known before.
+_KEPT = 0.5
 
 
 @dataclass(frozen=True)
 class Price:
-    """models: in the study; reused: of them, already there. seconds_each: of one worker, measured. at_once: models."""
+    """models, generators: in the study; reused: of all of these, already there. seconds_each, generator_seconds: of one
+    worker on one, measured. drawing_seconds: of all images to draw, were half of them kept. at_once: models.
+    """
 
     models: int
+    generators: int
     reused: int
     seconds_each: float
+    generator_seconds: float
+    drawing_seconds: float
+    models_left: int
+    generators_left: int
     at_once: int
     bytes: int
 
     @property
     def hours(self) -> float:
-        """Wall hours for what is left to train, on this machine."""
-        return self.seconds_each * math.ceil((self.models - self.reused) / self.at_once) / 3600
+        """Wall hours for what is left to make, on this machine."""
+        training = self.seconds_each * math.ceil(self.models_left / self.at_once)
+        generating = self.generator_seconds * math.ceil(self.generators_left / self.at_once)
+        return (training + generating + self.drawing_seconds / self.at_once) / 3600
 
     def lines(self) -> list[str]:
         """For the terminal."""
-        left = self.models - self.reused
+        each = f"{_pace(self.seconds_each)} a model"
+        counts = f"{self.models} models"
+        if self.generators:
+            counts += f" and {self.generators} generators"
+            drawing = f"{_pace(self.drawing_seconds)} to draw images, were half of them kept"
+            each += f", {_pace(self.generator_seconds)} a generator, {drawing}"
+        left = self.models_left + self.generators_left
         return [
-            f"{self.models} models: {left} to train, {self.reused} reused",
-            f"about {duration(self.hours * 3600)} on this machine: {_pace(self.seconds_each)} a model "
-            f"(timed on {_TIMED_BATCHES} batches just now), {self.at_once} at once",
+            f"{counts}: {left} to train, {self.reused} reused",
+            f"about {duration(self.hours * 3600)} on this machine: {each} (timed on a few batches just now), "
+            f"{self.at_once} at once",
             f"about {self.bytes / 1e6:,.0f} MB of disk",
         ]
 
 
 def price(study: Study, store: Store) -> Price:
     """Price a study: its models are counted, one is timed for a few batches, nothing is written."""
-    wanted = models(study.recipes)
+    wanted = list(walk(study.recipes))
     if study.space.search.method == "optuna":
         # Settings are not known yet: each is taken to need as many models as the undefended one.
         wanted = wanted * (study.space.search.samples + 1)
     present = present_names(store)
-    reused = sum(exists(recipe, present) for recipe in wanted)
+    of_kind = {kind: [one for one in wanted if one.kind == kind] for kind in ("models", "generators", "synthetic")}
+    left = {kind: [one for one in ones if not exists(one, present)] for kind, ones in of_kind.items()}
     ground = study.blueprint.ground
     weights = sum(p.numel() for p in _untrained(ground).parameters()) * 4
-    snapshots = sum(name not in present for recipe in wanted for name in recipe.artifacts)
+    snapshots = sum(name not in present for recipe in of_kind["models"] for name in recipe.artifacts)
     members = len(study.blueprint.plan(0)[Role.TARGET_IN])
     config = ground.config
     batches = math.ceil(members / config.training.batch_size) * config.training.epochs
     engine = config.engine
     at_once = max(1, (os.cpu_count() or 1) // (engine.workers_per_model * engine.threads_per_worker))
+    generator_seconds, drawing_seconds = _generating(left["generators"], left["synthetic"], ground)
+    trained = len(of_kind["models"]) + len(of_kind["generators"])
     return Price(
-        models=len(wanted),
-        reused=reused,
+        models=len(of_kind["models"]),
+        generators=len(of_kind["generators"]),
+        reused=trained - len(left["models"]) - len(left["generators"]),
+        models_left=len(left["models"]),
+        generators_left=len(left["generators"]),
+        generator_seconds=generator_seconds,
+        drawing_seconds=drawing_seconds,
         seconds_each=_batch_seconds(ground) * batches / engine.workers_per_model,
         at_once=at_once,
         bytes=snapshots * weights,
     )
+
+
+def _generating(generators: list[Recipe], sets: list[Recipe], ground: Ground) -> tuple[float, float]:
+    """Seconds of one worker for one generator, and for all the images to draw."""
+    if not generators and not sets:
+        return 0.0, 0.0
+    from raymia.diffusion.pace import pace_of
+
+    config = ground.config.diffusion
+    channels, height, width = ground.input_shape
+    with _threads(ground.config.engine.threads_per_worker):
+        pace = pace_of(config, (channels, height, width), ground.classes)
+    drawing = 0.0
+    for one in sets:
+        assert isinstance(one, SyntheticRecipe)
+        evaluations = one.steps * (2 if one.synthesis.guidance_weight(config) else 1)
+        drawing += pace.evaluation * evaluations * one.per_class * ground.classes / _KEPT
+    workers = ground.config.engine.workers_per_model
+    return pace.step * config.iterations / workers, drawing
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _pace(seconds: float) -> str:
@@ -87,13 +144,9 @@ def _batch_seconds(ground: Ground) -> float:
     """Seconds of one training step on one worker of this machine, after a first epoch of warming up."""
     config = ground.config.training.model_copy(update={"epochs": 2, "schedule": "constant", "learning_rate": 1e-6})
     plan = Plan(_noise(ground), ground.classes, config, Composed(()), 0, frozenset({2}))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(ground.config.engine.threads_per_worker)
     clock = _Clock()
-    try:
+    with _threads(ground.config.engine.threads_per_worker):
         train(lambda: _untrained(ground), plan, clock, Alone(), torch.device("cpu"))
-    finally:
-        torch.set_num_threads(threads)
     return (clock.times[1] - clock.times[0]) / _TIMED_BATCHES
 
 
