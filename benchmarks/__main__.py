@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import click
 
-from benchmarks import memory, pool, study, synthesis, throughput
+from benchmarks import memory, pool, samplers, study, synthesis, throughput
 from benchmarks.figure import Figure, seconds
 
 # A Ray of the benchmarks neither writes a token into the home folder nor expects one there.
@@ -25,6 +25,7 @@ def benchmarks(cifar10: str | None) -> dict[str, Callable[[bool], list[Figure]]]
         "memory": functools.partial(memory.quad, cifar10=cifar10),
         "stream": synthesis.stream_memory,
         "sampler": synthesis.sampler_speed,
+        "cas": samplers.equal_teachers,
         "tune": study.main_job,
     }
 

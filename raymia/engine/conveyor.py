@@ -5,6 +5,7 @@ reserve nothing, so that what a sampler has drawn is always taken away, whoever 
 reserves waits for anything that reserves: streams beside each other, and beside other tasks, cannot block one another.
 """
 
+import gc
 import pickle
 import warnings
 from collections.abc import Generator, Sequence
@@ -36,35 +37,39 @@ def draw_on_cluster(numbers: Sequence[int], job: ShardJob, store: Store) -> Gene
     Whatever their number, the shards are the same. A stage's process that dies is replaced, a few times. Raises what a
     stage raises, if it is an error of raymia's, else RunError.
     """
+    failure = yield from _reports(_stream(numbers, job, store))
+    if failure is not None:
+        # Ray's error holds the stream, and that its actors, which would keep their CPUs.
+        gc.collect()
+        raise failure
+
+
+def _stream(numbers: Sequence[int], job: ShardJob, store: Store) -> ray.data.Dataset:
+    """The shards' reports, to be drawn as they are iterated over."""
     shards = ray.data.from_items([{"number": number} for number in numbers], override_num_blocks=len(numbers))
     samplers = max(1, min(len(numbers), _room(job)))
     _set_up(shards.context, job, samplers)
-    constructor = {"job": job}
     # Of a shard, not of an actor: a long run may lose many, but bytes that kill every one must not go round for ever.
-    lives = {"max_task_retries": RETRIES}
+    stage = {"batch_format": "pyarrow", "fn_constructor_kwargs": {"job": job}, "max_task_retries": RETRIES}
     with warnings.catch_warnings():
         # Ray 2.60 has no other way to bound the retries of one stage, and this one works up to 2.63.
         warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
         sampled = shards.map_batches(
             _Sampler,
             batch_size=1,
-            batch_format="pyarrow",
             compute=ActorPoolStrategy(size=samplers, max_tasks_in_flight_per_actor=2),
-            fn_constructor_kwargs=constructor,
             num_cpus=job.threads,
             num_gpus=job.gpus,
-            **lives,
+            **stage,
         )
         judged = sampled.map_batches(
             _Judge,
             batch_size=None,
-            batch_format="pyarrow",
             compute=ActorPoolStrategy(size=-(-samplers // _SAMPLERS_PER_JUDGE), max_tasks_in_flight_per_actor=2),
-            fn_constructor_kwargs=constructor,
             num_cpus=0,
-            **lives,
+            **stage,
         )
-        written = judged.map_batches(
+        return judged.map_batches(
             _write,
             batch_size=None,
             batch_format="pyarrow",
@@ -73,13 +78,18 @@ def draw_on_cluster(numbers: Sequence[int], job: ShardJob, store: Store) -> Gene
             num_cpus=0,
             max_retries=RETRIES,
         )
+
+
+def _reports(stream: ray.data.Dataset) -> Generator[ShardReport, None, RaymiaError | None]:
+    """The reports of the finished shards; the value of the generator is why it failed."""
     with _quiet_ray_data():
         try:
-            for batch in written.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            for batch in stream.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 for report in batch["report"].to_pylist():
                     yield pickle.loads(report)
         except RayError as error:
-            raise _plain(error) from error
+            return _plain(error)
+    return None
 
 
 def _room(job: ShardJob) -> int:

@@ -7,10 +7,16 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
-from raymia.diffusion.drawing import Stage
-from tests.diffusion.stubs import Stages
+from raymia.diffusion.drawing import ShardJob, Stage
+from tests.diffusion.stubs import Stages, job
 
 PATIENCE = 120
+SHARDS = 7
+
+
+def every(stages: Stages) -> ShardJob:
+    """All the images of the first seven shards that pass: drawn in one round."""
+    return job(stages, per_class=None, max_images=SHARDS * 32)
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,13 @@ from typing import Any
 import pytest
 import ray
 
-from raymia.diffusion.drawing import ShardJob, draw_set
+from raymia.diffusion.drawing import draw_set
 from raymia.diffusion.synthetic_set import SyntheticSet
 from raymia.engine.conveyor import draw_on_cluster
 from raymia.errors import DivergedError, RunError
 from raymia.store import Store
 from tests.diffusion.stubs import Stages, job
-from tests.engine.streams import Held, Meeting, NotingThreads
-
-SHARDS = 7
+from tests.engine.streams import SHARDS, Held, Meeting, NotingThreads, every
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,14 +32,19 @@ def cluster() -> Iterator[None]:
         ray.shutdown()
 
 
+@pytest.fixture(autouse=True)
+def everything_is_given_back(cluster: None) -> Iterator[None]:
+    """However a stream ended, its actors end too."""
+    yield
+    deadline = time.monotonic() + 60
+    while ray.available_resources().get("CPU") != 2 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert ray.available_resources()["CPU"] == 2
+
+
 @pytest.fixture
 def notes(tmp_path: Path) -> str:
     return str(tmp_path / "notes")
-
-
-def every(stages: Stages) -> ShardJob:
-    """All the images of the first seven shards that pass: drawn in one round."""
-    return job(stages, per_class=None, max_images=SHARDS * 32)
 
 
 @pytest.fixture
@@ -130,8 +133,10 @@ def test_two_streams_in_tasks_beside_a_busy_one_on_two_processors(tmp_path: Path
 
     holding = busy.remote()
     streams = [draw.remote(number) for number in range(2)]
-    assert ray.get(streams, timeout=300) == [expected[0]] * 2
-    busy_until.touch()
+    try:
+        assert ray.get(streams, timeout=300) == [expected[0]] * 2
+    finally:
+        busy_until.touch()
     assert ray.get(holding)
     assert [contents(Store(str(tmp_path / f"here{number}"))) for number in range(2)] == [expected[1]] * 2
 
@@ -171,10 +176,6 @@ def test_a_stream_that_is_closed_early_frees_the_machine(tmp_path: Path, notes: 
     stream = draw_on_cluster(range(3000), endless, Store(str(tmp_path / "here")))
     next(stream)
     stream.close()
-    deadline = time.monotonic() + 60
-    while ray.available_resources().get("CPU") != 2 and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert ray.available_resources()["CPU"] == 2
     before = len(stages.sampled())
     time.sleep(1)
     assert len(stages.sampled()) == before < 3000
@@ -183,7 +184,7 @@ def test_a_stream_that_is_closed_early_frees_the_machine(tmp_path: Path, notes: 
 KILLED = """
 import os, signal, sys
 import ray
-from raymia.diffusion.drawing import ShardJob, draw_set
+from raymia.diffusion.drawing import draw_set
 from raymia.engine.conveyor import draw_on_cluster
 from raymia.store import Store
 from tests.diffusion.stubs import Stages, job
