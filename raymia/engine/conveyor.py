@@ -147,7 +147,7 @@ def _write(judged: pa.Table, job: ShardJob, store: Store) -> pa.Table:
 def _plain(error: RayError) -> RaymiaError:
     """What went wrong in a stage, in one line."""
     cause = getattr(error, "cause", None) or error
-    if isinstance(cause, RaymiaError):
-        return cause
     reason = (str(cause).splitlines() or ["no reason given"])[0]  # Ray adds lines of advice
+    if isinstance(cause, RaymiaError):
+        return type(cause)(reason)
     return RunError(f"a worker failed while it drew images: {type(cause).__name__}: {reason}")

@@ -36,6 +36,11 @@ def cluster() -> Iterator[None]:
 def everything_is_given_back(cluster: None) -> Iterator[None]:
     """However a stream ended, its actors end too."""
     yield
+    await_free_cpus()
+
+
+def await_free_cpus() -> None:
+    """Wait until nothing holds a CPU; fails where something goes on holding one."""
     deadline = time.monotonic() + 60
     while ray.available_resources().get("CPU") != 2 and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -176,6 +181,7 @@ def test_a_stream_that_is_closed_early_frees_the_machine(tmp_path: Path, notes: 
     stream = draw_on_cluster(range(3000), endless, Store(str(tmp_path / "here")))
     next(stream)
     stream.close()
+    await_free_cpus()
     before = len(stages.sampled())
     time.sleep(1)
     assert len(stages.sampled()) == before < 3000
