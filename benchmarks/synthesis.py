@@ -170,14 +170,14 @@ def stream_memory(small: bool) -> list[Figure]:
     size = int(np.prod(shape))
     whole = [(peak.together + peak.store) / MIB for peak in peaks]
     passing = (
-        f"{many:,} images, {many * size / MIB:,.0f} MiB, in {times[1]:.0f} s; {peaks[0].store / MIB:.1f} MiB with {few:,} "
-        "images; the target is the size of 10,000"
+        f"{many:,} images, {many * size / MIB:,.0f} MiB, in {times[1]:.0f} s; {peaks[0].store / MIB:.1f} MiB with "
+        f"{few:,} images; the target is the size of 10,000"
     )
     a_shard = (whole[1] - whole[0]) * 1024 / ((many - few) / SHARD)
     how = (
-        f"{whole[1]:,.0f} MiB, of {few:,} {whole[0]:,.0f} MiB: own pages of this process and Ray's workers (the largest "
-        f"{max(peaks[1].own.values()) / MIB:.0f} MiB, libraries) and the object store; {a_shard:.0f} KiB a shard of "
-        f"{SHARD * size / 1024:.0f} KiB, what Ray notes of its tasks"
+        f"{whole[1]:,.0f} MiB, of {few:,} {whole[0]:,.0f} MiB: own pages of this process and Ray's workers (the "
+        f"largest {max(peaks[1].own.values()) / MIB:.0f} MiB, libraries) and the object store; {a_shard:.0f} KiB a "
+        f"shard of {SHARD * size / 1024:.0f} KiB, what Ray notes of its tasks"
     )
     return [
         Figure("images in memory while they stream", peaks[1].store / MIB, " MiB", ("<", 10_000 * size / MIB), passing),

@@ -107,7 +107,7 @@ class DiffusionConfig(_Section):
     decay: Literal["constant", "cosine"] = "cosine"
     gradient_clip: Positive = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    null_probability: Fraction = 0.1
+    null_probability: Annotated[float, Field(ge=0, lt=1)] = 0.1
     flip: bool = False
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     checkpoint_every: Count = 1000

@@ -36,8 +36,9 @@ class DiffusionMixup(Defense):
     Beta(alpha, alpha), 0 for none. threshold, labels, calibrate: see `Synthesis`; threshold 0 with labels=condition is
     no filter. per_class, guidance: None for the study's (`diffusion.per_class`, `diffusion.guidance`). pairing: `union`
     mixes any two records of a batch; `cross` draws batches half of generated, half of real images and mixes each pair
-    both ways (an epoch is then a pass over the generated ones). source: `members` is the ablation without a generator:
-    the members themselves, repeated to as many rows, so that mixup is compared at equal steps.
+    both ways (as many steps an epoch as without, so that two epochs pass over the generated images). source: `members`
+    is the ablation without a generator: the members themselves, repeated to as many rows, so that mixup is compared at
+    equal steps.
     """
 
     subset: Annotated[float, Field(ge=0, le=1)]
@@ -51,6 +52,7 @@ class DiffusionMixup(Defense):
     source: Literal["generated", "members"] = "generated"
 
     name: ClassVar[str] = "diffusion_mixup"
+    version: ClassVar[int] = 2
     stages: ClassVar[Mapping[str, Stage]] = {
         "subset": Stage.DATA,
         "alpha": Stage.TRAIN,
@@ -91,8 +93,9 @@ class DiffusionMixup(Defense):
         chosen = self._chosen(context)
         if self.source == "members":
             assert self.per_class is not None
-            count = self.per_class * context.classes + len(chosen)
-            numbers = np.resize(np.arange(len(rows)), count)
+            # Every member at least once: all of them are said to be trained on.
+            count = max(self.per_class * context.classes + len(chosen), len(rows))
+            numbers = np.resize(generator(context.seed, "repeated").permutation(len(rows)), count)
             return TrainingSet(rows.inputs[numbers], rows.labels[numbers])
         images = inputs[IMAGES]
         if not len(chosen):
@@ -120,7 +123,8 @@ class DiffusionMixup(Defense):
         count = round(self.subset * len(context.positions))
         if self.subset and not count:
             raise InputError(
-                f"diffusion_mixup.subset: {self.subset:g} of {len(context.positions)} members is none; give 0 or more"
+                f"diffusion_mixup.subset: {self.subset:g} of {len(context.positions)} members is none; give 0, or at "
+                f"least {1 / len(context.positions):.2g}"
             )
         order = generator(context.seed, "subset").permutation(len(context.positions))
         return np.sort(order[:count])
@@ -166,19 +170,22 @@ class GeneratedOnly(Defense):
 
 
 def _pairs(generated: int, run: Run) -> Sampler:
-    """Batches of pairs, a generated row and a real one, as many pairs an epoch as there are generated rows."""
-    real = run.rows - generated
-    half = max(run.config.batch_size // 2, 1)
+    """Batches of pairs, a generated row and a real one; two epochs take every generated row once.
+
+    Every worker's share of a batch is whole pairs: a batch holds as many as they can divide evenly.
+    """
+    real, world = run.rows - generated, run.group.world
+    half = max(run.config.batch_size // (2 * world), 1) * world
 
     def batches(epoch: int) -> Iterator[NDArray[np.int64]]:
-        rng = generator(run.seed, "order", epoch)
-        first = rng.permutation(generated)
-        rounds = -(-generated // real)
-        second = generated + np.concatenate([rng.permutation(real) for _ in range(rounds)])[:generated]
+        order = generator(run.seed, "order", epoch // 2).permutation(generated)
+        first = np.array_split(order, 2)[epoch % 2]
+        rng = generator(run.seed, "partners", epoch)
+        rounds = -(-len(first) // real)
+        second = generated + np.concatenate([rng.permutation(real) for _ in range(rounds)])[: len(first)]
         pairs = np.stack([first, second], axis=1)
-        for start in range(0, generated, half):
-            numbers = pairs[start : start + half].reshape(-1)
-            if len(numbers) >= 2 * run.group.world:
-                yield numbers
+        for start in range(0, len(pairs) - len(pairs) % world, half):
+            chosen = pairs[start : start + half]
+            yield chosen[: len(chosen) - len(chosen) % world].reshape(-1)
 
     return batches

@@ -7,7 +7,6 @@ reserves waits for anything that reserves: streams beside each other, and beside
 
 import gc
 import pickle
-import warnings
 from collections.abc import Generator, Sequence
 
 import pyarrow as pa
@@ -20,8 +19,8 @@ from raymia.config import EngineConfig
 from raymia.diffusion.drawing import ShardJob, Stage
 from raymia.diffusion.shards import ShardReport, write_shard
 from raymia.engine.cluster import described
-from raymia.engine.read import RETRIES, _quiet_ray_data
-from raymia.errors import RaymiaError, RunError
+from raymia.engine.streams import RETRIES, one_line, quiet_ray_data, retries_of_a_stage
+from raymia.errors import RaymiaError
 from raymia.store import Store
 
 # A judge's one pass costs little beside a sampler's dozens.
@@ -51,9 +50,7 @@ def _stream(numbers: Sequence[int], job: ShardJob, store: Store) -> ray.data.Dat
     _set_up(shards.context, job, samplers)
     # Of a shard, not of an actor: a long run may lose many, but bytes that kill every one must not go round for ever.
     stage = {"batch_format": "pyarrow", "fn_constructor_kwargs": {"job": job}, "max_task_retries": RETRIES}
-    with warnings.catch_warnings():
-        # Ray 2.60 has no other way to bound the retries of one stage, and this one works up to 2.63.
-        warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+    with retries_of_a_stage():
         sampled = shards.map_batches(
             _Sampler,
             batch_size=1,
@@ -82,13 +79,13 @@ def _stream(numbers: Sequence[int], job: ShardJob, store: Store) -> ray.data.Dat
 
 def _reports(stream: ray.data.Dataset) -> Generator[ShardReport, None, RaymiaError | None]:
     """The reports of the finished shards; the value of the generator is why it failed."""
-    with _quiet_ray_data():
+    with quiet_ray_data():
         try:
             for batch in stream.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 for report in batch["report"].to_pylist():
                     yield pickle.loads(report)
         except RayError as error:
-            return _plain(error)
+            return one_line(error, "drew images")
     return None
 
 
@@ -142,12 +139,3 @@ def _write(judged: pa.Table, job: ShardJob, store: Store) -> pa.Table:
     """Write a shard; one row with its report."""
     number = judged["id"][0].as_py() // job.shard_size
     return pa.table({"report": [pickle.dumps(write_shard(store, job.shard(number), judged))]})
-
-
-def _plain(error: RayError) -> RaymiaError:
-    """What went wrong in a stage, in one line."""
-    cause = getattr(error, "cause", None) or error
-    reason = (str(cause).splitlines() or ["no reason given"])[0]  # Ray adds lines of advice
-    if isinstance(cause, RaymiaError):
-        return type(cause)(reason)
-    return RunError(f"a worker failed while it drew images: {type(cause).__name__}: {reason}")

@@ -1,10 +1,7 @@
 """Reading a data set with Ray Data: files are decoded by tasks, in bounded memory and in the source's order."""
 
-import logging
 import pickle
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +9,9 @@ import pyarrow as pa
 import ray.data
 from ray.exceptions import RayError
 
-from raymia.errors import RunError
+from raymia.engine.streams import RETRIES, one_line, quiet_ray_data, retries_of_a_stage
 from raymia.records import Records, load_records
 from raymia.records.encoded import Decode
-
-RETRIES = 3  # of a worker that dies; Ray Data's own number is infinite, so bytes that crash a decoder would never end
 
 
 def read_records(
@@ -38,28 +33,12 @@ def _map_over_cluster(decode: Decode, chunks: Sequence[Any]) -> Iterator[pa.Tabl
     rows = ray.data.from_items([{"chunk": pickle.dumps(chunk)} for chunk in chunks], override_num_blocks=len(chunks))
     rows.context.execution_options.preserve_order = True
     rows.context.enable_progress_bars = False
-    with warnings.catch_warnings():
-        # Ray 2.60 has no other way to bound the retries of one stage, and this one works up to 2.63.
-        warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+    with retries_of_a_stage():
         decoded = rows.map_batches(
             decode_block, batch_size=None, batch_format="pyarrow", num_cpus=1, max_retries=RETRIES
         )
-    with _quiet_ray_data():
+    with quiet_ray_data():
         try:
             yield from decoded.iter_batches(batch_size=None, batch_format="pyarrow")
         except RayError as error:
-            cause = getattr(error, "cause", None) or error
-            reason = (str(cause).splitlines() or ["no reason given"])[0]  # Ray adds lines of advice
-            raise RunError(f"a worker failed while it read the data set: {type(cause).__name__}: {reason}") from error
-
-
-@contextmanager
-def _quiet_ray_data() -> Iterator[None]:
-    """Keep Ray Data's plans, advice and tracebacks off the console (no setting does); errors are raised."""
-    logger = logging.getLogger("ray.data")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+            raise one_line(error, "read the data set") from error

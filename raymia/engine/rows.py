@@ -1,7 +1,6 @@
 """Training sets that do not fit in memory, read ahead of the training by Ray Data."""
 
 import math
-import warnings
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from typing import Any
@@ -13,8 +12,7 @@ import ray.data
 from numpy.typing import NDArray
 from ray.exceptions import RayError
 
-from raymia.engine.read import RETRIES, _quiet_ray_data
-from raymia.errors import RaymiaError, RunError
+from raymia.engine.streams import RETRIES, one_line, quiet_ray_data, retries_of_a_stage
 from raymia.training.rows import Numbers, StoredInputs
 
 TASK_BYTES = 2**23  # of images that a task reads: some 20 batches of CIFAR's, so that its start does not count
@@ -30,7 +28,7 @@ def fetch_on_cluster(inputs: StoredInputs, shares: Sequence[Numbers]) -> Iterato
     """
     # The rest of what has come; an array of ours, since what lies in the object store can be neither written nor freed.
     held = np.empty((0, *inputs.shape[1:]), dtype=np.uint8)
-    with _quiet_ray_data(), closing(_blocks(inputs, shares)) as blocks:
+    with quiet_ray_data(), closing(_blocks(inputs, shares)) as blocks:
         try:
             for share in shares:
                 while len(held) < len(share):
@@ -38,7 +36,7 @@ def fetch_on_cluster(inputs: StoredInputs, shares: Sequence[Numbers]) -> Iterato
                 yield held[: len(share)]
                 held = held[len(share) :]
         except RayError as error:
-            raise _said(error) from error
+            raise one_line(error, "read the training set") from error
 
 
 def _blocks(inputs: StoredInputs, shares: Sequence[Numbers]) -> Generator[NDArray[np.uint8], None, None]:
@@ -56,9 +54,7 @@ def _blocks(inputs: StoredInputs, shares: Sequence[Numbers]) -> Generator[NDArra
     options = rows.context.execution_options
     options.preserve_order = True
     options.resource_limits = ray.data.ExecutionResources.for_limits(object_store_memory=TASK_BYTES)
-    with warnings.catch_warnings():
-        # See `raymia.engine.read`.
-        warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+    with retries_of_a_stage():
         images = rows.map_batches(
             read,
             batch_size=None,
@@ -69,12 +65,3 @@ def _blocks(inputs: StoredInputs, shares: Sequence[Numbers]) -> Generator[NDArra
         )
     for block in images.iter_batches(batch_size=None, batch_format="numpy"):
         yield block["image"]
-
-
-def _said(error: RayError) -> RaymiaError:
-    """What went wrong in a reader: our own errors as they are, others in one line."""
-    cause = getattr(error, "cause", None) or error
-    line = (str(cause).splitlines() or ["no reason given"])[0]  # Ray adds lines of advice
-    if isinstance(cause, RaymiaError):
-        return type(cause)(line)
-    return RunError(f"a worker failed while it read the training set: {type(cause).__name__}: {line}")

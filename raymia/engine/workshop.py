@@ -28,6 +28,8 @@ from raymia.store import Inspection, Store
 from raymia.training.rows import StoredInputs
 
 _REPORT_SECONDS = 0.5
+# Streams of images at a time: one takes all the samplers that the cluster has room for.
+_STREAMS = 1
 # What takes long enough to be worth watching.
 _WATCHED = frozenset({*MODELS, "synthetic"})
 
@@ -72,6 +74,7 @@ class Workshop:
         self._submitted: set[str] = set()
         self._groups = 0
         self._group_ended = asyncio.Condition()
+        self._streams = asyncio.Semaphore(_STREAMS)
 
     async def order(self, number: int, recipe: ResultRecipe) -> None:
         """Take down a setting's recipe, to be made when its trial starts."""
@@ -138,6 +141,13 @@ class Workshop:
             tally[recipe.kind] = tally.get(recipe.kind, 0) + 1
 
     async def _build(self, recipe: Recipe) -> Failure | None:
+        if recipe.threads:
+            return await self._build_alone(recipe)
+        # What holds no CPU itself starts actors that do: as many at once as there are settings would fill the memory.
+        async with self._streams:
+            return await self._build_alone(recipe)
+
+    async def _build_alone(self, recipe: Recipe) -> Failure | None:
         options = _build.options(
             num_cpus=recipe.threads, num_gpus=recipe.gpus, scheduling_strategy="DEFAULT", name=recipe.label
         )

@@ -18,6 +18,9 @@ from raymia.metrics.synthetic_neighbors import nearest
 # Images asked for their neighbors, and features compared: enough for every number here, seconds to minutes on one core.
 MOST_IMAGES = 5000
 
+# Held-out records: two halves, each with more than the neighbors that density counts.
+LEAST_HELD_OUT = 2 * (DENSITY_K + 1)
+
 # Fréchet's bias is about d/n of it: below this many records a dimension it says more about n than about the images.
 FRECHET_RECORDS_A_DIMENSION = 10
 

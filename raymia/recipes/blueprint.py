@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from raymia.attacks import Attack, attack_named
 from raymia.defenses import CustomTraining, GeneratedOnly
+from raymia.errors import InputError
 from raymia.metrics.populations import ALL, DIRECT, INDIRECT
+from raymia.metrics.synthetic import LEAST_HELD_OUT
 from raymia.models import source_digest
 from raymia.recipes.custom import CustomModelRecipe
 from raymia.recipes.ground import Ground, trained_names
@@ -75,6 +77,11 @@ class Blueprint:
         epochs = frozenset({self.ground.config.training.epochs})
         nobody, stream = np.zeros(0, dtype=np.int64), ("target", target)
         members, others = plan[Role.TARGET_IN], plan[Role.TARGET_OUT]
+        if len(others) < LEAST_HELD_OUT:
+            raise InputError(
+                f"plan.part_size: {len(others)} records are too few to judge generated images by; "
+                f"give {LEAST_HELD_OUT} or more"
+            )
         undefended = ModelRecipe(self.ground, Composed(()), members, nobody, stream, epochs)
         encoder = ModelRecipe(self.ground, Composed(()), plan[Role.SHADOW_IN], nobody, ("shadow", target), epochs)
         # As many as there are members, as far as the set reaches.

@@ -15,6 +15,7 @@ from raymia.keys import array_digest, content_key
 from raymia.recipes.ground import Ground
 from raymia.recipes.keeper import StoreKeeper, unpack_state
 from raymia.recipes.recipe import Bench, Recipe
+from raymia.records import Records
 from raymia.seeds import derive_seed
 from raymia.store import Store
 from raymia.versions import VERSIONS
@@ -85,6 +86,7 @@ class GeneratorRecipe:
         from raymia.diffusion.train import GeneratorPlan, train_denoiser
 
         config = self.ground.config.diffusion
+        self._check_classes(bench.records)
         plan = GeneratorPlan(
             images=bench.records.images[self.positions],
             labels=bench.records.labels[self.positions],
@@ -98,6 +100,16 @@ class GeneratorRecipe:
         train_denoiser(plan, keeper, bench.group, bench.device)
         if bench.group.rank == 0:
             keeper.done()
+
+    def _check_classes(self, records: Records) -> None:
+        """Raise InputError where there is nothing to learn a class from: images of it would be drawn all the same."""
+        counts = np.bincount(records.labels[self.positions], minlength=self.ground.classes)
+        if not counts.all():
+            name = records.class_names[int(np.argmin(counts))]
+            raise InputError(
+                f"{self.label}: none of its {len(self.positions)} records is of class {name!r}; raise plan.part_size, "
+                "or leave that class out of the data"
+            )
 
     def open(self, store: Store, device: torch.device) -> "Denoiser":
         """The trained denoiser, in eval mode."""
@@ -123,3 +135,6 @@ def check_images(ground: Ground, records: int) -> None:
             f"diffusion.batch_size is {batch}, and a generator has only {records} images to train on: "
             f"set diffusion.batch_size to {records} or less, or give it more records"
         )
+    workers = ground.config.engine.workers_per_model
+    if batch < workers:
+        raise InputError(f"diffusion.batch_size is {batch} for {workers} workers: set it to {workers} or more")

@@ -101,22 +101,29 @@ class GeneratorScoresRecipe:
         from raymia.diffusion.noise import NoiseSchedule
 
         config = self.images.ground.config.diffusion
-        records = bench.records
-        return -denoising_loss(
-            self.images.generator.open(bench.store, bench.device),
-            NoiseSchedule.of(config),
-            records.images[self.positions],
-            records.labels[self.positions],
-            timesteps=[round(fraction * config.timesteps) for fraction in _FRACTIONS],
-            draws=_DRAWS,
-            seed=derive_seed(self.seed, "attack", self.attack, *self.images.stream),
-        )
+        images = bench.records.images[self.positions]
+        # A generator trained on mirrored images too has learned both.
+        views = [images, images[:, :, ::-1]] if config.flip else [images]
+        losses = [
+            denoising_loss(
+                self.images.generator.open(bench.store, bench.device),
+                NoiseSchedule.of(config),
+                view,
+                bench.records.labels[self.positions],
+                timesteps=[round(fraction * config.timesteps) for fraction in _FRACTIONS],
+                draws=_DRAWS,
+                seed=derive_seed(self.seed, "attack", self.attack, *self.images.stream),
+            )
+            for view in views
+        ]
+        return -np.mean(losses, axis=0)
 
     def _copy_scores(self, bench: Bench) -> NDArray[np.float64]:
         images = self.images.open(bench.store).inputs
         records = bench.records.images[self.positions]
         chunks = np.array_split(np.arange(len(images)), max(1, len(images) // _CHUNK))
-        return np.maximum.reduce([nearest_copy_scores(records, images.take(chunk)) for chunk in chunks])
+        flips = self.images.ground.config.diffusion.flip
+        return np.maximum.reduce([nearest_copy_scores(records, images.take(chunk), flips) for chunk in chunks])
 
     def metrics(self, store: Store) -> AttackMetrics:
         """How well the attack did."""

@@ -62,7 +62,7 @@ class ModelRecipe:
 
     @property
     def _uses_reserve(self) -> bool:
-        return bool(self._parts) or any(part.needs_reserve for part in self.defense.parts)
+        return any(part.needs_reserve for part in self.defense.parts)
 
     @property
     def exposure(self) -> NDArray[np.int8]:
@@ -120,7 +120,7 @@ class ModelRecipe:
         """Images of a generator trained on this model's positions, filtered by a classifier trained on them too."""
         check_images(self.ground, len(self.positions))
         order = generator(self.seed, "calibration").permutation(len(self.positions))
-        aside = order[: len(order) // _CALIBRATED] if synthesis.calibrate else order[:0]
+        aside = order[: max(len(order) // _CALIBRATED, 1)] if synthesis.calibrate else order[:0]
         kept = np.setdiff1d(np.arange(len(order)), aside)
         return SyntheticRecipe(
             self.ground,

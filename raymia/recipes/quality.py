@@ -3,14 +3,22 @@
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raymia.keys import array_digest, content_key
-from raymia.metrics.synthetic import MOST_IMAGES, Pictures, SyntheticQuality, accuracy_estimate, measure_synthetic
+from raymia.metrics.membership import Estimate
+from raymia.metrics.synthetic import (
+    MOST_IMAGES,
+    Pictures,
+    SyntheticQuality,
+    accuracy_estimate,
+    class_balance,
+    measure_synthetic,
+)
 from raymia.models import Classifier
 from raymia.models.features import features
 from raymia.recipes.model import ModelRecipe
@@ -90,13 +98,20 @@ class QualityRecipe:
             encoder=self._encoder_name,
             rng=rng,
             cas=accuracy_estimate([self._accuracy(self.generated, bench)], len(self.heldout)),
-            real_accuracy=accuracy_estimate([self._accuracy(self.real, bench)], len(self.heldout)),
+            real_accuracy=self._real_accuracy(bench),
             flips=ground.config.diffusion.flip,
         )
+        quality = replace(quality, images=len(found.labels), balance=class_balance(found.labels, ground.classes))
         sheet = pick_sheet(self.images, bench.store, drawn, real[self.members], ground.config.diffusion.flip)
         bench.store.write(self.artifacts[0], sheet.pack(), {})
         meta = {"seconds": time.monotonic() - started}
         bench.store.write(self.artifacts[1], json.dumps(quality.to_dict()).encode(), meta)
+
+    def _real_accuracy(self, bench: Bench) -> Estimate | None:
+        """None where the set has not as many images as there are members: then the two are no comparison."""
+        if self.images.per_class < len(self.members) // self.images.ground.classes:
+            return None
+        return accuracy_estimate([self._accuracy(self.real, bench)], len(self.heldout))
 
     @property
     def _encoder_name(self) -> str:

@@ -1,5 +1,6 @@
 """Synthetic sets: the recipe that draws images from a generator, labels and filters them with a classifier."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -112,7 +113,7 @@ class SyntheticRecipe:
         rule = Filter(self.synthesis.label_rule(config), self.synthesis.threshold, self._temperature(bench))
         return ShardJob(
             folder=self.folder,
-            key=self.folder.rpartition("/")[2],
+            key=self._made_by(bench.store),
             shape=(height, width, channels),
             classes=self.ground.classes,
             conditional=config.conditional,
@@ -133,6 +134,13 @@ class SyntheticRecipe:
                 "filter": f"{rule.labels}, threshold {rule.threshold:g}, temperature {rule.temperature:g}",
             },
         )
+
+    def _made_by(self, store: Store) -> str:
+        """The key that shards carry: of the settings, and of the very weights. A generator that was trained anew on
+        another kind of machine has the same settings, and its images must not be mixed with those of the first.
+        """
+        weights = [store.read(recipe.artifacts[-1])[0] for recipe in (self.generator, self.classifier)]
+        return content_key("shards", [self.folder, *(hashlib.sha256(payload).hexdigest() for payload in weights)])
 
     def _temperature(self, bench: Bench) -> float:
         if not len(self.held_out):

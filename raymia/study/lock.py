@@ -17,7 +17,7 @@ def held(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / _LOCK).open("w")
     except OSError as error:
-        raise InputError(f"--results: {folder} cannot be written ({error.strerror}); give another folder") from None
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); give another folder") from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

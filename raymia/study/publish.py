@@ -20,7 +20,7 @@ from raymia.seeds import generator
 from raymia.space import Setting
 from raymia.store import Store
 from raymia.study.folder import StudyFolder, git_commit
-from raymia.study.publish_synthetic import quality_metrics, write_synthetic
+from raymia.study.publish_synthetic import drawing_metrics, quality_metrics, write_synthetic
 from raymia.study.study import Study
 from raymia.tracking_records import StudyRecord, TrialRecord
 
@@ -125,6 +125,9 @@ def study_record(study: Study, name: str) -> StudyRecord:
         **{f"training.{name}": value for name, value in study.config.training.model_dump(mode="json").items()},
         **{f"plan.{name}": value for name, value in study.config.plan.model_dump(mode="json").items()},
     }
+    if any(recipe.kind == "generators" for recipe in walk(study.recipes)):
+        generating = study.config.diffusion.model_dump(mode="json")
+        params |= {f"diffusion.{name}": value for name, value in generating.items()}
     tags = {"raymia.data": study.facts.fingerprint, "raymia.git_commit": git_commit() or "unknown"}
     return StudyRecord(study.key, name, params, tags, study.config.to_yaml())
 
@@ -149,7 +152,7 @@ def trial_record(
     pages = write_synthetic(study, folder, [one.recipe], store)
     pictures = {path.stem: path for path in pages if path.suffix == ".png"}
     metrics: dict[str, float] = {"device_seconds": device_seconds([one.recipe], store)}
-    metrics |= quality_metrics(one.measured.quality)
+    metrics |= quality_metrics(one.measured.quality) | drawing_metrics(one.recipe, store)
     utility = one.result.utility
     for name in ("train_accuracy", "test_accuracy", "generalization_gap", "ece"):
         metrics[name] = getattr(utility, name)

@@ -36,11 +36,32 @@ def _numbers(one: SyntheticQuality) -> Iterator[tuple[str, float]]:
         yield f"{name}kid", agreement.kid.mean
         yield f"{name}precision", agreement.precision
         yield f"{name}recall", agreement.recall
+        yield f"{name}density", agreement.density
+        yield f"{name}coverage", agreement.coverage
         if agreement.frechet is not None:
             yield f"{name}frechet", agreement.frechet
     yield "closer_to_train_pixels", one.pixels.closer.fraction
     yield "closer_to_train_features", one.features.closer.fraction
-    yield "copies_pixels", one.pixels.copies
+    for name, near in (("pixels", one.pixels), ("features", one.features)):
+        yield f"copies_{name}", near.copies
+        yield f"chance_copies_{name}", near.chance_copies
+    yield "class_balance_entropy", one.balance.entropy
+
+
+def drawing_metrics(recipe: ResultRecipe, store: Store) -> dict[str, float]:
+    """How many images were drawn for the setting's first target, by the names MLflow gets them under."""
+    found: dict[str, float] = {}
+    for quality in recipe.targets[0].quality:
+        drawn = quality.images.read(store)
+        found = {
+            "synthetic/drawn": float(drawn.drawn_per_class.sum()),
+            "synthetic/passed": float(drawn.kept_per_class.sum()),
+            "synthetic/pass_rate": float(drawn.kept_per_class.sum() / drawn.drawn_per_class.sum()),
+            "synthetic/lowest_class_pass_rate": float(np.nanmin(drawn.pass_rates)),
+        }
+        if drawn.images_per_second is not None:
+            found["synthetic/images_per_second"] = drawn.images_per_second
+    return found
 
 
 def write_synthetic(study: Study, folder: StudyFolder, recipes: Sequence[ResultRecipe], store: Store) -> list[Path]:

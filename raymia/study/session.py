@@ -16,8 +16,6 @@ from raymia.engine import cluster as ray_cluster
 from raymia.errors import InputError, RunError
 from raymia.metrics.summary import Row
 from raymia.recipes.blueprint import models
-from raymia.recipes.recipe import MODELS, walk
-from raymia.recipes.synthetic import SyntheticRecipe
 from raymia.records import Records, check_source, load_records
 from raymia.records.plan import quad_plan
 from raymia.report.live import LiveView
@@ -37,6 +35,7 @@ from raymia.study.publish import (
     trial_record,
     write_report,
 )
+from raymia.study.references import references
 from raymia.study.standing import Standing, standing
 from raymia.study.study import Study, assemble
 from raymia.tracking import Tracker, check_tracking_uri, default_tracking_uri
@@ -147,7 +146,7 @@ class Session:
         for name in found.damaged:
             self._say(f"damaged, will be rebuilt: {name}", style="yellow")
         folder.write_record(study, "running")
-        folder.write_text(REFERENCES, _references([recipe for _, recipe in found.settings]))
+        folder.write_text(REFERENCES, references([recipe for _, recipe in found.settings]))
         folder.forget_failures()
         try:
             with self._tracker(study, folder) as tracker:
@@ -173,7 +172,7 @@ class Session:
         measured: dict[int, MeasuredSetting] = {}
 
         def ordered(trials: Trials) -> None:
-            folder.write_text(REFERENCES, _references([recipe for _, recipe in (*found.settings, *trials.settings)]))
+            folder.write_text(REFERENCES, references([recipe for _, recipe in (*found.settings, *trials.settings)]))
 
         def finished(trials: Trials, number: int) -> None:
             if number in trials.done:
@@ -263,13 +262,3 @@ def _story(trials: Any, number: int) -> str:
     text = "\n".join(f"try {count}: {one.message}\n{one.detail}" for count, one in tries)
     # Ray colors what it passes on, terminal or not.
     return f"{trials.settings[number][0].label}\n\n{click.unstyle(text)}\n"
-
-
-def _references(recipes: list[Any]) -> str:
-    """Every artifact that these recipes use, checkpoints included, a line each; a folder's name ends in `/`."""
-    names: list[str] = []
-    for recipe in walk(recipes):
-        names += recipe.artifacts
-        names += [f"checkpoints/{recipe.key}"] if recipe.kind in MODELS else []
-        names += [f"{recipe.folder}/"] if isinstance(recipe, SyntheticRecipe) else []
-    return "\n".join(names) + "\n"

@@ -3,7 +3,8 @@
 import json
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from raymia.clean import REFERENCES
 from raymia.config import StudyConfig
 from raymia.defenses import build_defense
 from raymia.diffusion.export import export_images
@@ -32,6 +34,7 @@ from raymia.study.facts import facts_of, recall_facts, remember_facts
 from raymia.study.folder import check_place
 from raymia.study.lock import held
 from raymia.study.publish_synthetic import counts, write_set
+from raymia.study.references import references
 from raymia.study.study import Study, assemble
 from raymia.training.defense import Composed
 
@@ -93,7 +96,7 @@ class SynthesisSession:
             order = self._order(study)
             place = self._place(study, order)
             if all(ready(one, self.store, Inspection()) for one in (order.images, order.recipe)):
-                with held(place):
+                with self._begun(study, order, place):
                     return self._finish(study, order, place)
         with ray_cluster.started(self.address, self.config.engine) as cluster:
             return self._run_on(cluster)
@@ -108,7 +111,7 @@ class SynthesisSession:
         place = self._place(study, order)
         ground = study.blueprint.ground
         ray_cluster.check_nodes(cluster, self.store, study.config.training.precision, ground.device)
-        with held(place):
+        with self._begun(study, order, place):
             remember_facts(self.config.data, facts, self.store)
             self._make(order, records)
             return self._finish(study, order, place)
@@ -131,8 +134,9 @@ class SynthesisSession:
 
     def _place(self, study: Study, order: Order) -> Path:
         """The folder for the images. Raises InputError where it holds others."""
-        named = f"synthetic-{study.dataset}-{order.key[:8]}"
-        place = Path(self.out) if self.out else self.local / named
+        place = Path(self.out) if self.out else self.local / self._name(study, order)
+        if place.exists() and not place.is_dir():
+            raise InputError(f"--out {place}: is a file; give a folder")
         record = place / RECORD
         if record.exists():
             try:
@@ -146,6 +150,21 @@ class SynthesisSession:
         elif place.exists() and any(path.name != ".lock" for path in place.iterdir()):
             raise InputError(f"--out {place}: is not empty; give another folder")
         return place
+
+    def _name(self, study: Study, order: Order) -> str:
+        return f"synthetic-{study.dataset}-{order.key[:8]}"
+
+    @contextmanager
+    def _begun(self, study: Study, order: Order, place: Path) -> Iterator[None]:
+        """Hold the folder, and say before anything is made whose it is and what it stands on."""
+        # Beside the results whatever --out is: there `raymia clean` looks for what is still used.
+        own = self.local / self._name(study, order)
+        apart = own.resolve() != place.resolve()
+        with held(place), held(own) if apart else nullcontext():
+            record = {"key": order.key, "config": study.config.model_dump(mode="json"), "images": dict(self.wanted)}
+            (place / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+            (own / REFERENCES).write_text(references([order.recipe]), encoding="utf-8")
+            yield
 
     def _make(self, order: Order, records: Records) -> None:
         """Have it made, under the live view."""
@@ -187,8 +206,6 @@ class SynthesisSession:
         found = order.images.read(self.store)
         path = export_images(found, self.store, names, place / "images.parquet")
         pages = write_set(place, order.images, order.quality, names, study.dataset, self.store)
-        record = {"key": order.key, "config": study.config.model_dump(mode="json"), "images": dict(self.wanted)}
-        (place / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         numbers = None if order.quality is None else order.quality.open(self.store)
         for line in synthesis_lines(counts(order.images, names, self.store), numbers):
             self._say(line)

@@ -1,6 +1,7 @@
 """The diffusion + mixed-sample defense: who is trained on, what is mixed with what, and what each ablation changes."""
 
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from raymia.defenses import DiffusionMixup, GeneratedOnly, build_defense
+from raymia.defenses.diffusion_mixup import _pairs
 from raymia.diffusion.synthesis import Synthesis
 from raymia.errors import InputError
 from raymia.records.plan import Exposure
@@ -105,6 +107,13 @@ def test_the_images_asked_for_are_those_of_the_hyperparameters() -> None:
     assert defense.requires(context()) == {"images": Synthesis(7, 0.6, "agree", 1.8, True)}
 
 
+def test_members_are_never_said_to_be_trained_on_and_left_out() -> None:
+    defense = DiffusionMixup(subset=0.1, source="members", per_class=1)
+    assert (defense.exposure(context()) == Exposure.DIRECT).all()
+    rows = defense.training_set(context(), {}, members())
+    assert set(numbers_of(rows)) == set(range(MEMBERS))
+
+
 def test_without_a_generator_the_members_are_repeated_to_as_many_rows_and_are_all_trained_on() -> None:
     defense = DiffusionMixup(subset=0.1, source="members", per_class=10)
     assert defense.requires(context()) == {}
@@ -176,13 +185,41 @@ def test_cross_pairs_always_mix_a_generated_with_a_real_image() -> None:
         torch.testing.assert_close(mixed.targets.sum(dim=1), torch.ones(len(white)))
 
 
-def test_a_crossed_epoch_passes_over_the_generated_images_once_and_over_the_real_ones_evenly() -> None:
-    seen = batches_of(*cross_rows())
-    pixels = torch.cat([plain.inputs[:, 0, 0, 0] for plain, _ in seen])
-    assert int((pixels == 1.0).sum()) == 12
-    _, real = torch.unique(pixels[pixels != 1.0], return_counts=True)
-    assert int(real.sum()) == 12
-    assert int(real.max() - real.min()) <= 1
+@dataclass(frozen=True)
+class Pair:
+    """A group of two; only its sizes count here."""
+
+    rank: int = 0
+    world: int = 2
+
+
+def crossed(generated: int, members: int, world: int, batch_size: int) -> tuple[list[NDArray[np.int64]], ...]:
+    """The batches of the first two epochs."""
+    run = SimpleNamespace(
+        rows=generated + members, seed=3, group=Pair(world=world), config=small_config(batch_size=batch_size)
+    )
+    sampler = _pairs(generated, run)  # type: ignore[arg-type]
+    return tuple(list(sampler(epoch)) for epoch in (0, 1))
+
+
+@given(st.integers(4, 60), st.integers(1, 20), st.sampled_from([1, 2, 3]), st.integers(2, 17))
+def test_crossed_batches_are_whole_pairs_for_every_worker(generated: int, real: int, world: int, size: int) -> None:
+    for epoch in crossed(generated, real, world, size):
+        for numbers in epoch:
+            for share in np.array_split(numbers, world):
+                assert len(share) % 2 == 0
+                assert (share[0::2] < generated).all()
+                assert (share[1::2] >= generated).all()
+
+
+def test_two_crossed_epochs_pass_over_the_generated_images_once_and_over_the_real_ones_evenly() -> None:
+    epochs = crossed(12, 5, 1, 8)
+    numbers = np.concatenate([numbers for epoch in epochs for numbers in epoch])
+    assert sorted(numbers[numbers < 12]) == list(range(12))
+    for epoch in epochs:
+        counts = np.bincount(np.concatenate(epoch), minlength=17)[12:]
+        assert counts.sum() == 6
+        assert counts.max() - counts.min() <= 1
 
 
 def test_alpha_0_mixes_nothing() -> None:

@@ -208,6 +208,7 @@ draw_set(Store(sys.argv[1]), job(stages, per_class=None, max_images=224), die_at
 """
 
 
+@pytest.mark.slow
 def test_killed_whole_and_started_again_it_goes_on(tmp_path: Path, notes: str, expected: Any) -> None:
     store = Store(str(tmp_path / "here"))
     killed = subprocess.run([sys.executable, "-c", KILLED, store.root, notes], timeout=300, capture_output=True)

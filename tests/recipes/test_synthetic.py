@@ -1,5 +1,6 @@
 """The whole chain of the diffusion + mixed-sample defense, tiny: generator, filter, images, model, populations."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -276,9 +277,37 @@ def test_what_cannot_work_is_found_before_anything_trains(
 def test_an_unconditional_generator_takes_its_labels_from_the_classifier(digits: Records, bench: Bench) -> None:
     changes = {"diffusion__conditional": False, "diffusion__per_class": 1, "diffusion__max_images": 2000}
     images = images_of(models_of(result_of(digits, changes, labels="auto", threshold=0.0))[0])
-    job = images._job(Bench(digits, bench.store))
+    for recipe in images.requires():
+        make(recipe, bench)
+    job = images._job(bench)
     assert not job.conditional
     assert job.metadata["filter"].startswith("pseudo")
+
+
+def test_other_weights_under_the_same_settings_mix_no_images(made: tuple[ResultRecipe, Bench]) -> None:
+    """A generator that was trained anew on another kind of machine, say."""
+    result, bench = made
+    images = images_of(models_of(result)[0])
+    before = images._job(bench).key
+    name = images.generator.artifacts[0]
+    payload, meta = bench.store.read(name)
+    bench.store.write(name, payload, {**meta, "seconds": 1.0})
+    assert images._job(bench).key == before
+    state = torch.load(io.BytesIO(payload), weights_only=True)
+    buffer = io.BytesIO()
+    torch.save({key: value + 1e-3 for key, value in state.items()}, buffer)
+    bench.store.write(name, buffer.getvalue(), meta)
+    try:
+        assert images._job(bench).key != before
+    finally:
+        bench.store.write(name, payload, meta)
+
+
+def test_a_class_without_records_is_named_before_its_generator_trains(digits: Records, bench: Bench) -> None:
+    generator = images_of(models_of(result_of(digits))[0]).generator
+    few = replace(generator, positions=np.flatnonzero(digits.labels != 7)[:40])
+    with pytest.raises(InputError, match=r"none of its 40 records is of class '7'; raise plan\.part_size"):
+        few.build(bench)
 
 
 def test_a_killed_training_of_a_generator_goes_on_to_the_same_weights(digits: Records, bench: Bench) -> None:
@@ -300,7 +329,6 @@ def test_a_killed_training_of_a_generator_goes_on_to_the_same_weights(digits: Re
     bench.store.delete(whole.artifacts[0])
     make(whole, bench)
     one, other = (
-        torch.load(__import__("io").BytesIO(raw), weights_only=True)
-        for raw in (resumed, bench.store.read(whole.artifacts[0])[0])
+        torch.load(io.BytesIO(raw), weights_only=True) for raw in (resumed, bench.store.read(whole.artifacts[0])[0])
     )
     assert all(torch.equal(one[name], other[name]) for name in one)

@@ -89,10 +89,15 @@ def test_synthesize_leaves_a_data_set_with_its_quality(tmp_path: Path) -> None:
     assert (tmp_path / "images/contact_sheet.png").exists()
     assert json.loads((tmp_path / "images/synthesis.json").read_text())["images"]["labels"] == "condition"
 
+    # What it stands on is a study's, to clean.
+    listed = tune(["--results", str(tmp_path)], tmp_path, verb="clean")
+    assert "every artifact is used by a study" in listed.output
+
     content = pq.read_table(path)
+    path.unlink()  # as if the writing had been cut off
     again = tune(asked, tmp_path, verb="synthesize")
     assert again.code == 0
-    assert "none drawn anew" in again.output or "images/s" in again.output
+    assert "Drawn 40 images" in again.output
     assert pq.read_table(path).equals(content)
 
     other = tune([*asked, "--guidance", "1"], tmp_path, verb="synthesize")
@@ -109,6 +114,8 @@ def test_synthesize_leaves_a_data_set_with_its_quality(tmp_path: Path) -> None:
         (["--set", "diffusion.batch_size=400"], "diffusion.batch_size is 400, and a generator has only 150 images"),
         (["--set", "diffusion.chanels=[8]"], "unknown setting 'diffusion.chanels'"),
         (["--target", "-1"], "--target"),
+        (["--out", __file__], "is a file; give a folder"),
+        (["--set", "plan.part_size=10", "--set", "diffusion.batch_size=10"], "plan.part_size: 10 records are too few"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(tmp_path: Path, more: list[str], message: str) -> None:
