@@ -1,7 +1,6 @@
 """What a study is: typed, validated, immutable. YAML and command line in, resolved YAML out."""
 
 import difflib
-import math
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,9 +17,6 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 OptionValue = bool | int | float | str
-
-# Of an image's variance, at the end of the forward process: more would show in what is drawn.
-_MOST_SIGNAL_LEFT = 0.01
 
 
 class _Section(BaseModel):
@@ -129,23 +125,12 @@ class DiffusionConfig(_Section):
             raise ValueError("guidance needs labels left out in training: set diffusion.null_probability above 0")
         if self.noise_schedule == "linear" and self.beta_end <= self.beta_start:
             raise ValueError("beta_end must be above beta_start")
-        if self.noise_schedule == "linear" and self._signal_left() > _MOST_SIGNAL_LEFT:
-            raise ValueError(
-                f"after {self.timesteps} timesteps {self._signal_left():.0%} of the image's variance is left, and "
-                "drawing starts from pure noise; raise beta_end or timesteps"
-            )
         if self.sampler_steps > self.timesteps:
             raise ValueError(f"sampler_steps cannot be above timesteps ({self.timesteps})")
         if any(level >= len(self.channels) for level in self.attention):
             last = len(self.channels) - 1
             raise ValueError(f"attention names a resolution that channels does not have (0 to {last})")
         return self
-
-    def _signal_left(self) -> float:
-        """ᾱ at the last timestep of the linear schedule."""
-        steps = max(self.timesteps - 1, 1)
-        betas = (self.beta_start + (self.beta_end - self.beta_start) * t / steps for t in range(self.timesteps))
-        return math.prod(1 - beta for beta in betas)
 
 
 class EngineConfig(_Section):

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from raymia.diffusion.noise import NoiseSchedule
 from raymia.diffusion.sizes import check_sides
 from raymia.errors import InputError
 from raymia.keys import array_digest, content_key
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 # What of the diffusion settings comes after the training: a change in it trains nothing anew.
 SAMPLING = frozenset({"sampler", "sampler_steps", "guidance", "clip", "per_class", "shard_size", "max_images"})
+# Of an image's variance, at the end of the forward process: more would show in what is drawn.
+_MOST_SIGNAL_LEFT = 0.01
 _NOT_CONTENT = SAMPLING | {"checkpoint_every"}
 
 
@@ -129,6 +132,13 @@ def check_images(ground: Ground, records: int) -> None:
     if len(ground.input_shape) != 3:
         raise InputError("diffusion_mixup: generates images, and these records are feature vectors; choose another")
     check_sides(ground.config.diffusion, *ground.input_shape[1:])
+    timesteps = ground.config.diffusion.timesteps
+    left = NoiseSchedule.of(ground.config.diffusion).alphas_cumprod[-1]
+    if left > _MOST_SIGNAL_LEFT:
+        raise InputError(
+            f"diffusion.beta_end: after {timesteps} timesteps {left:.0%} of an image's variance is left, and drawing "
+            "starts from pure noise; raise it, or diffusion.timesteps"
+        )
     batch = ground.config.diffusion.batch_size
     if records < batch:
         raise InputError(

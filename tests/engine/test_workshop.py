@@ -141,7 +141,7 @@ def test_running_models_are_shown_and_then_are_not(workshop: Any, tmp_path: Path
     (tmp_path / "release").touch()
     assert ray.get(building) is None
     assert _tally(workshop).running == {}
-    ray.get(workshop.progress.remote(waiting.label, 5, 7))
+    ray.get(workshop.progress.remote(waiting.label, "scores", 5, 7))
     assert _tally(workshop).running == {}
 
 

@@ -264,6 +264,7 @@ def test_a_filter_that_nothing_passes_stops_with_the_classes_named(digits: Recor
         ({"diffusion__conditional": False}, {}, "labels: 'condition' needs the class an image was drawn for"),
         ({"diffusion__null_probability": 0.0}, {"guidance": 1.0}, "needs a denoiser trained with labels left out"),
         ({"diffusion__channels": [8, 8, 8, 8, 8]}, {}, "diffusion.channels has 5 resolutions"),
+        ({"diffusion__timesteps": 50}, {}, "diffusion.beta_end: after 50 timesteps 6"),
         ({"diffusion__per_class": 30}, {}, "diffusion.max_images: 200 cannot hold 30 images of each of 10 classes"),
     ],
 )
