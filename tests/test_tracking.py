@@ -1,83 +1,21 @@
-"""Studies in a real MLflow: an SQLite database, and a server that is killed and comes back."""
+"""Studies in a real MLflow: an SQLite database."""
 
 import contextlib
 import math
 import shutil
-import socket
 import sqlite3
-import subprocess
-import sys
 import time
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from raymia.errors import InputError
 from raymia.outbox import Spool
-from raymia.tracking import StudyRecord, Tracker, TrialRecord, check_tracking_uri, default_tracking_uri
-from tests.support.mlflow_ui import MLflowServer, free_port, mlflow_server
+from raymia.tracking import StudyRecord, Tracker, default_tracking_uri
+from tests.support.tracked import EXPERIMENT, STUDY, Logged, expected_points, log, trial
 
 # mlflow 3.17 with SQLAlchemy 2.1 (November 2026).
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
-
-EXPERIMENT = "raymia/digits"
-STUDY = StudyRecord(
-    "study0", "mixup_alpha on digits", {"space": "mixup_alpha", "seed": 0}, {"data": "f00d"}, "seed: 0\n"
-)
-
-
-def trial(alpha: float, **changes: Any) -> TrialRecord:
-    fields: dict[str, Any] = {
-        "key": f"key{alpha}",
-        "name": f"mixup alpha={alpha}",
-        "params": {"alpha": alpha},
-        "metrics": {"attack/loss/auc": 0.5 + alpha / 10, "attack/loss/tpr_at_fpr_0.001": 0.25, "test_accuracy": 0.9},
-        "curves": {"train_loss": [(epoch, 1 / epoch) for epoch in range(1, 6)]},
-        "tags": {"device_seconds": "3"},
-        "started_at": 1e9,
-        "ended_at": 1e9 + 60,
-    }
-    return TrialRecord(**{**fields, **changes})
-
-
-class Logged:
-    """What an MLflow store holds of one study, read through MLflow's own client."""
-
-    def __init__(self, uri: str, study: StudyRecord = STUDY) -> None:
-        from mlflow import MlflowClient
-
-        self.client = MlflowClient(tracking_uri=uri)
-        self.experiment = self.client.get_experiment_by_name(EXPERIMENT)
-        runs = list(self.client.search_runs([self.experiment.experiment_id]))
-        self.parents = [run for run in runs if run.data.tags["raymia.kind"] == "study"]
-        self.trials = {run.info.run_name: run for run in runs if run.data.tags["raymia.kind"] == "trial"}
-        self.run_count = len(runs)
-
-    def points(self, run: Any) -> list[tuple[str, int, float]]:
-        names = sorted(run.data.metrics)
-        histories = [(name, self.client.get_metric_history(run.info.run_id, name)) for name in names]
-        return sorted((name, point.step, point.value) for name, history in histories for point in history)
-
-    def files(self, run: Any, folder: str | None = None) -> list[str]:
-        return sorted(item.path for item in self.client.list_artifacts(run.info.run_id, folder))
-
-
-def expected_points(record: TrialRecord) -> list[tuple[str, int, float]]:
-    finals = [(name, 0, value) for name, value in record.metrics.items()]
-    return sorted(finals + [(name, step, value) for name, points in record.curves.items() for step, value in points])
-
-
-def log(uri: str, spool: Path, *trials: TrialRecord, study: StudyRecord = STUDY, finish: bool = True) -> list[str]:
-    """One session of a study; returns its warnings."""
-    with Tracker.open(uri, EXPERIMENT, study, spool) as tracker:
-        for record in trials:
-            tracker.trial(record)
-        if finish:
-            tracker.study_finished({"worst_attack_auc": 0.53})
-    return tracker.warnings
 
 
 @pytest.fixture(scope="module")
@@ -102,12 +40,6 @@ def uri(tmp_path: Path, empty_database: Path) -> str:
             copy.execute(f"DELETE FROM {table}")
         copy.commit()
     return default_tracking_uri(tmp_path / "results")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[MLflowServer]:
-    with mlflow_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
 
 
 def test_a_study_is_a_parent_run_and_its_trials_are_children(uri: str, tmp_path: Path) -> None:
@@ -274,87 +206,6 @@ def test_a_name_is_a_metric_or_a_curve() -> None:
         trial(0.1, curves={"test_accuracy": [(1, 0.5)]})
 
 
-def test_a_killed_server_loses_nothing_and_gets_nothing_twice(server: MLflowServer, tmp_path: Path) -> None:
-    study = StudyRecord("killed", "a study through an outage")
-    spool = tmp_path / "spool"
-    records = [trial(alpha / 10) for alpha in range(1, 7)]
-    with Tracker.open(server.uri, EXPERIMENT, study, spool) as tracker:
-        for record in records[:2]:
-            tracker.trial(record)
-        while len(Spool(spool).read()) == 2:
-            time.sleep(0.01)
-        server.kill()  # in the middle of the second trial, or after it
-        for record in records[2:4]:
-            tracker.trial(record)
-    (warning,) = tracker.warnings
-    assert "kept in" in warning
-    assert "\n" not in warning
-
-    server.start()
-    assert log(server.uri, spool, *records[2:], study=study) == []
-    assert not spool.exists()
-    logged = Logged(server.uri)
-    assert sorted(logged.trials) == [record.name for record in records]
-    assert logged.run_count == 7
-    for record in records:
-        run = logged.trials[record.name]
-        assert logged.points(run) == expected_points(record)
-        assert run.info.status == "FINISHED"
-    assert logged.parents[0].info.status == "FINISHED"
-    assert logged.files(logged.parents[0]) == ["config.yaml"]
-
-
-def test_a_server_that_swallows_requests_does_not_hold_the_study(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = f"http://user:secret@127.0.0.1:{silent.getsockname()[1]}"
-        tracker = Tracker.open(address, EXPERIMENT, STUDY, tmp_path / "spool")
-        tracker.trial(trial(0.1))
-        began = time.monotonic()
-        tracker.close(patience=1)
-        assert time.monotonic() - began < 20
-    (warning,) = tracker.warnings
-    assert "1 record kept in" in warning
-    assert "secret" not in warning
-
-
-PROGRAM = """
-import sys
-from pathlib import Path
-from raymia.tracking import *
-assert "mlflow" not in sys.modules
-here = Path(sys.argv[1])
-dead = "http://127.0.0.1:9"
-for uri in (default_tracking_uri(here / "with space"), dead):
-    with Tracker.open(uri, "e", StudyRecord("k", "s"), here / "spool") as tracker:
-        tracker.trial(TrialRecord("t", "t", metrics={"a": 1.0}))
-        tracker.study_finished({})
-    assert bool(tracker.warnings) == (uri == dead), tracker.warnings
-"""
-
-
-def test_a_new_database_survives_a_kill_and_nothing_is_printed(tmp_path: Path) -> None:
-    (tmp_path / "cwd").mkdir()
-    results = tmp_path / "with space"
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
-    with subprocess.Popen(command, cwd=tmp_path / "cwd") as killed:
-        while not any(file.stat().st_size for file in results.glob(".mlflow-*/mlflow.db")):
-            assert killed.poll() is None
-            time.sleep(0.01)
-        killed.kill()
-    assert not (results / "mlflow.db").exists()
-    assert len(Spool(tmp_path / "spool").read()) == 2
-
-    done = subprocess.run(command, capture_output=True, cwd=tmp_path / "cwd", check=False, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert list((tmp_path / "cwd").iterdir()) == []
-    assert (results / "mlartifacts").is_dir()
-    with contextlib.closing(sqlite3.connect(results / "mlflow.db")) as database:
-        assert database.execute("SELECT name, status FROM runs ORDER BY name").fetchall() == [
-            ("s", "FINISHED"),
-            ("t", "FINISHED"),
-        ]
-
-
 def test_a_relative_database_stays_where_it_was_named(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -364,19 +215,3 @@ def test_a_relative_database_stays_where_it_was_named(
     tracker.trial(trial(0.1))
     tracker.close()
     assert list(Logged(uri).trials) == ["mixup alpha=0.1"]
-
-
-def test_a_server_is_asked_before_anything_trains(server: MLflowServer) -> None:
-    check_tracking_uri(server.uri, nodes=3)
-    for address in (f"http://127.0.0.1:{free_port()}", f"{server.uri}/no/such/prefix"):
-        with pytest.raises(InputError, match=r"does not answer as an MLflow server: start one \(deploy/README.md\)"):
-            check_tracking_uri(address, nodes=1)
-
-
-def test_a_server_that_does_not_know_its_name_is_told_apart(
-    server: MLflowServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = socket.getaddrinfo
-    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *rest, **more: real("127.0.0.1", *rest, **more))
-    with pytest.raises(InputError, match=f"--allowed-hosts mlflow.example:{server.port}"):
-        check_tracking_uri(f"http://mlflow.example:{server.port}", nodes=1)
