@@ -1,9 +1,7 @@
 """One run of `tune`, from the checked command line to the table on the screen."""
 
 import time
-import uuid
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
@@ -21,9 +19,9 @@ from raymia.records.plan import quad_plan
 from raymia.report.live import LiveView
 from raymia.report.summary import best_trade_off
 from raymia.space import Space
-from raymia.store import Store
 from raymia.study.facts import DataFacts, facts_of, recall_facts, remember_facts
 from raymia.study.folder import StudyFolder, check_name, check_place
+from raymia.study.place import place_of
 from raymia.study.price import price
 from raymia.study.publish import (
     MeasuredSetting,
@@ -56,11 +54,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.console = Console()
-        shared = "://" in self.results
-        # With results in a bucket, what people read is written here.
-        self.local = Path("results" if shared else self.results)
-        root = self.results.rstrip("/") if shared else str(self.local.absolute())
-        self.store = Store(f"{root}/artifacts", uuid.uuid4().hex if self.fresh else None)
+        self.local, self.store = place_of(self.results, self.fresh)
         self.uri = self.tracking_uri or default_tracking_uri(self.local)
 
     def run(self, dry_run: bool) -> int:

@@ -2,7 +2,6 @@
 
 import json
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -29,10 +28,11 @@ from raymia.report.live import LiveView, Progress
 from raymia.report.synthesis import synthesis_lines
 from raymia.report.time_left import TimeLeft
 from raymia.space import Setting, Space, single_space
-from raymia.store import Inspection, Store
+from raymia.store import Inspection
 from raymia.study.facts import facts_of, recall_facts, remember_facts
 from raymia.study.folder import check_place
 from raymia.study.lock import held
+from raymia.study.place import place_of
 from raymia.study.publish_synthetic import counts, write_set
 from raymia.study.references import references
 from raymia.study.study import Study, assemble
@@ -78,10 +78,7 @@ class SynthesisSession:
 
     def __post_init__(self) -> None:
         self.console = Console()
-        shared = "://" in self.results
-        self.local = Path("results" if shared else self.results)
-        root = self.results.rstrip("/") if shared else str(self.local.absolute())
-        self.store = Store(f"{root}/artifacts", uuid.uuid4().hex if self.fresh else None)
+        self.local, self.store = place_of(self.results, self.fresh)
         self.defense = build_defense("diffusion_mixup", {**_ONLY_GENERATED, **self.wanted})
 
     def run(self) -> int:

@@ -57,7 +57,7 @@ import torch
 from torch import distributed
 from raymia.engine.group import TorchGroup
 from raymia.diffusion.train import train_denoiser
-from tests.diffusion.test_train import CPU, MemoryKeeper, small_plan
+from tests.diffusion.denoiser_training import CPU, MemoryKeeper, small_plan
 
 torch.set_num_threads(1)
 folder, rank = sys.argv[1], int(sys.argv[2])
