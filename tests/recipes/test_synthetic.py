@@ -73,6 +73,7 @@ def test_target_and_shadow_each_have_a_chain_of_their_own_on_their_own_records(
     chains = [images_of(model) for model in (target, shadow)]
     assert len({one.generator.key for one in chains}) == len({one.classifier.key for one in chains}) == 2
     assert len({one.folder for one in chains}) == 2
+    assert len({one.generator.seed for one in chains}) == len({one.seed for one in chains}) == 2
     for model, chain in zip((target, shadow), chains, strict=True):
         assert set(chain.generator.positions) == set(model.positions)
         assert set(chain.classifier.positions) == set(model.positions)
