@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import click
 
-from benchmarks import memory, pool, samplers, study, synthesis, throughput
+from benchmarks import attacks, memory, pool, samplers, study, synthesis, throughput
 from benchmarks.figure import Figure, seconds
 
 # A Ray of the benchmarks neither writes a token into the home folder nor expects one there.
@@ -26,6 +26,8 @@ def benchmarks(cifar10: str | None) -> dict[str, Callable[[bool], list[Figure]]]
         "stream": synthesis.stream_memory,
         "sampler": synthesis.sampler_speed,
         "cas": samplers.equal_teachers,
+        "lira": attacks.lira,
+        "rmia": attacks.rmia,
         "tune": study.main_job,
     }
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 Floats = NDArray[np.float64]
 AnyFloats = NDArray[np.floating[Any]]
@@ -30,9 +29,8 @@ def scaled_confidence(logits_NC: AnyFloats, labels_N: Labels) -> Floats:
 
     The logit-scaled confidence of Carlini et al. 2022 (arXiv 2112.03570, LiRA). -inf where p_y is 0, inf where it is 1.
     """
-    logits_NC, column_N1 = _as_float64(logits_NC), labels_N[:, None]
-    true_N = np.take_along_axis(logits_NC, column_N1, axis=1)[:, 0]
-    return true_N - _log_sum_exp_without(logits_NC, column_N1)
+    true_N = logits_NC[np.arange(len(labels_N)), labels_N].astype(np.float64)
+    return true_N - _log_sum_exp_without(logits_NC, labels_N)
 
 
 def cross_entropy(logits_NC: AnyFloats, labels_N: Labels) -> Floats:
@@ -70,7 +68,7 @@ def _log_posteriors_and_complements(logits_NC: AnyFloats) -> tuple[Floats, Float
     logits_NC = _as_float64(logits_NC)
     top_N1 = logits_NC.argmax(axis=1)[:, None]
     shifted_NC = logits_NC - np.take_along_axis(logits_NC, top_N1, axis=1)
-    log_others_N1 = _log_sum_exp_without(shifted_NC, top_N1)[:, None]
+    log_others_N1 = _log_sum_exp_without(shifted_NC, top_N1[:, 0])[:, None]
     log_total_N1 = np.logaddexp(0.0, log_others_N1)
     log_p_NC = shifted_NC - log_total_N1
 
@@ -82,11 +80,20 @@ def _log_posteriors_and_complements(logits_NC: AnyFloats) -> tuple[Floats, Float
     return log_p_NC, log_rest_NC
 
 
-def _log_sum_exp_without(logits_NC: Floats, column_N1: NDArray[np.int64]) -> Floats:
+def _log_sum_exp_without(logits_NC: AnyFloats, left_out_N: NDArray[np.int64]) -> Floats:
     """logsumexp over the classes except one a record: float64[N]."""
-    others_NC = logits_NC.copy()
-    np.put_along_axis(others_NC, column_N1, -np.inf, axis=1)
-    result: Floats = logsumexp(others_NC, axis=1)
+    # A row for each class: every step is one pass over the records, several times as fast as many short sums.
+    others_CN = np.array(logits_NC.T, dtype=np.float64, order="C")
+    others_CN[left_out_N, np.arange(len(left_out_N))] = -np.inf
+    largest_N = others_CN.max(axis=0)
+    largest_N[~np.isfinite(largest_N)] = 0.0
+    others_CN -= largest_N
+    np.exp(others_CN, out=others_CN)
+    total_N = np.zeros_like(largest_N)
+    for row_N in others_CN:  # one by one: the order in which sum(axis=0) adds depends on how many records there are
+        total_N += row_N
+    with np.errstate(divide="ignore"):
+        result: Floats = largest_N + np.log(total_N)
     return result
 
 

@@ -5,11 +5,19 @@ from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 
+from raymia.attacks.attack_p import AttackP
+from raymia.attacks.attack_r import AttackR
+from raymia.attacks.calibrated_loss import CalibratedLoss
 from raymia.attacks.entropy import Entropy
+from raymia.attacks.gradient_norm import GradientNorm
+from raymia.attacks.label_only import LabelOnlyAugmentation, LabelOnlyGap
+from raymia.attacks.lira import Lira, LiraForm, VarianceRule
 from raymia.attacks.loss import Loss
 from raymia.attacks.modified_entropy import ModifiedEntropy
 from raymia.attacks.per_class import PerClass
 from raymia.attacks.protocol import Attack
+from raymia.attacks.quantile_regression import QuantileRegression
+from raymia.attacks.rmia import Rmia
 from raymia.attacks.salem_nn import NN_SORTED_LOGITS, NN_TOP3_POSTERIORS
 from raymia.errors import InputError
 
@@ -24,12 +32,25 @@ _BUILT_IN: tuple[Attack, ...] = (
     PerClass(ModifiedEntropy()),
     NN_TOP3_POSTERIORS,
     NN_SORTED_LOGITS,
+    *(Lira(form, rule) for form in LiraForm for rule in VarianceRule),
+    *(Rmia(online, counts) for counts in (True, False) for online in (True, False)),
+    AttackR(),
+    AttackP(),
+    CalibratedLoss(online=True),
+    CalibratedLoss(online=False),
+    QuantileRegression(),
+    LabelOnlyGap(),
+    LabelOnlyAugmentation(),
+    GradientNorm(),
 )
 
 ATTACKS: Mapping[str, Attack] = MappingProxyType({attack.name: attack for attack in _BUILT_IN})
 
 # The four attacks of the diffusion and mixed-sample paper.
 DEFAULT_ATTACKS = ("loss", "entropy", "modified_entropy", "nn_sorted_logits")
+
+# What a frontier's settings are verified with, chosen beforehand: the strongest known, by what the attacker must train.
+STRONG_ATTACKS = ("lira_online", "lira_offline", "rmia", "rmia_offline")
 
 
 def attack_names() -> tuple[str, ...]:

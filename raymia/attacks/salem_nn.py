@@ -8,8 +8,7 @@ import numpy as np
 from raymia.attacks.perceptron import Floats, Perceptron, Schedule, train_perceptron
 from raymia.attacks.posteriors import log_posteriors
 from raymia.attacks.protocol import AttackerView, Needs, Scores, Signals
-from raymia.attacks.shadows import pooled_shadows
-from raymia.errors import InputError
+from raymia.attacks.shadows import pooled_shadows, require_both_kinds
 
 _LARGEST_LOGIT = 1e4  # a posterior of exactly 0 has the logit -inf, which no net can take
 
@@ -49,11 +48,7 @@ class SalemNN:
     def fit(self, view: AttackerView, rng: np.random.Generator) -> Perceptron:
         """Train the net. Raises InputError where the shadows lack members or non-members."""
         shadow = pooled_shadows(view)
-        if shadow.member_N.all() or not shadow.member_N.any():
-            raise InputError(
-                f"attack {self.name} needs members and non-members among the shadow records:"
-                " give the shadow models more records"
-            )
+        require_both_kinds(shadow, self.name)
         return train_perceptron(
             _features_of(shadow.signals, self.features), shadow.member_N, self.hidden, self.schedule, rng
         )

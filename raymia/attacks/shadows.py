@@ -6,17 +6,26 @@ from raymia.attacks.protocol import AttackerView, ShadowSignals, Signals
 from raymia.errors import InputError
 
 
-def pooled_shadows(view: AttackerView) -> ShadowSignals:
-    """The records of all shadows in one, their answers to query 0 only: logits_NQC is float32[N, 1, C].
+def pooled_shadows(view: AttackerView, queries: int | None = 1) -> ShadowSignals:
+    """The records of all shadows in one, their answers to the first `queries` only (None: all).
 
-    Raises InputError where the view holds no shadow.
+    Raises InputError where the view holds no shadow, or shadows that answer different numbers of queries.
     """
     if not view.shadows:
         raise InputError("an attack that learns from shadow models got none: give the study shadow models")
+    logits = [shadow.signals.logits_NQC[:, :queries] for shadow in view.shadows]
+    if len({one.shape[1] for one in logits}) > 1:
+        raise InputError("shadow models answer different numbers of queries: ask all models the same")
     return ShadowSignals(
-        Signals(
-            np.concatenate([shadow.signals.logits_NQC[:, :1] for shadow in view.shadows]),
-            np.concatenate([shadow.signals.labels_N for shadow in view.shadows]),
-        ),
+        Signals(np.concatenate(logits), np.concatenate([shadow.signals.labels_N for shadow in view.shadows])),
         np.concatenate([shadow.member_N for shadow in view.shadows]),
     )
+
+
+def require_both_kinds(shadow: ShadowSignals, attack: str) -> None:
+    """Raise InputError unless there are members and non-members to tell apart."""
+    if shadow.member_N.all() or not shadow.member_N.any():
+        raise InputError(
+            f"attack {attack} needs members and non-members among the shadow records:"
+            " give the shadow models more records"
+        )

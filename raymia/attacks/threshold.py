@@ -5,10 +5,12 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from raymia.attacks.protocol import Attack, AttackerView, Scores, ShadowSignals
+from raymia.attacks.protocol import Attack, AttackerView, Needs, Scores, ShadowSignals, missing, scores_of
+from raymia.attacks.rehearsal import rehearsals
 from raymia.errors import InputError
 
 _FOLDS = 2
+_REHEARSED = frozenset({Needs.OUT_REFERENCES, Needs.IN_REFERENCES, Needs.POPULATION})
 _LARGEST = 1e300  # infinite scores count as this large: a threshold stays finite
 
 
@@ -48,21 +50,24 @@ def best_threshold(scores_N: Scores, member_N: NDArray[np.bool_]) -> float:
     return _between(values_T, best)
 
 
-def shadow_threshold(attack: Attack, view: AttackerView, rng: np.random.Generator) -> float:
-    """The threshold that serves this attack best on the shadow models' records, pooled over the shadows.
+def shadow_threshold(attack: Attack, view: AttackerView, rng: np.random.Generator) -> float | None:
+    """The threshold that serves this attack best on the attacker's own models; None where it has none to try it on.
 
-    Scores of records that an attack was fitted on would look too good, so the records of every shadow are halved
-    (stratified by membership), each half is scored by the attack fitted on the other, and the threshold of the largest
-    balanced accuracy is chosen on these held-out scores. An attack that fits nothing gets the same as without halving.
-    An attack with a `threshold` of its own keeps it.
+    An attack by reference models or by population records rehearses on some references (`raymia.attacks.rehearsal`).
+    For any other the shadow models' records are pooled: scores of records that an attack was fitted on would look too
+    good, so the records of every shadow are halved (stratified by membership), each half is scored by the attack fitted
+    on the other, and the threshold of the largest balanced accuracy is chosen on these held-out scores. An attack that
+    fits nothing gets the same as without halving. An attack with a `threshold` of its own keeps it.
 
-    rng: a stream of its own, not the one `run_attack` fits with. Raises InputError where the view holds no shadow, or
-    fewer than two shadow records are members or non-members.
+    rng: a stream of its own, not the one `run_attack` fits with. Raises InputError where fewer than two shadow records
+    are members or non-members.
     """
     if isinstance(attack, ChosenThreshold):
         return attack.threshold
-    if not view.shadows:
-        raise InputError(f"attack {attack.name} has no shadow-chosen threshold: give the study shadow models")
+    if attack.needs & _REHEARSED:
+        return _rehearsed_threshold(attack, view, rng)
+    if not view.shadows or any(missing(attack, view, shadow.signals) for shadow in view.shadows):
+        return None
     fold_of = [_folds(shadow.member_N, rng) for shadow in view.shadows]
     scores, members = [], []
     for fold in range(_FOLDS):
@@ -73,6 +78,14 @@ def shadow_threshold(attack: Attack, view: AttackerView, rng: np.random.Generato
             scores.append(attack.score(state, held_out.signals))
             members.append(held_out.member_N)
     return best_threshold(np.concatenate(scores), np.concatenate(members))
+
+
+def _rehearsed_threshold(attack: Attack, view: AttackerView, rng: np.random.Generator) -> float | None:
+    scores, members = [], []
+    for rehearsal in rehearsals(view, attack.needs, rng):
+        scores.append(scores_of(attack, attack.fit(rehearsal.view, rng), rehearsal.target))
+        members.append(rehearsal.member_N)
+    return best_threshold(np.concatenate(scores), np.concatenate(members)) if scores else None
 
 
 def _folds(member_N: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int64]:

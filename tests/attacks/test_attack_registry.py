@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from raymia.attacks import ATTACKS, DEFAULT_ATTACKS, Attack, attack_named, attack_names
+from raymia.attacks import ATTACKS, DEFAULT_ATTACKS, STRONG_ATTACKS, Attack, attack_named, attack_names
 from raymia.errors import InputError
 
 PLUGIN = """
@@ -43,15 +43,38 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
 
 
-def test_the_papers_attacks_are_there() -> None:
-    assert DEFAULT_ATTACKS == ("loss", "entropy", "modified_entropy", "nn_sorted_logits")
-    assert set(ATTACKS) == {
-        *DEFAULT_ATTACKS,
+def test_every_variant_is_there_under_its_name() -> None:
+    rules = ("", "_per_example", "_fixed_residual", "_fixed_official", "_shrunk")
+    liras = [f"lira_{form}{rule}" for form in ("online", "offline", "offline_two_sided") for rule in rules]
+    assert list(ATTACKS) == [
+        "loss",
+        "entropy",
+        "modified_entropy",
         "loss_per_class",
         "entropy_per_class",
         "modified_entropy_per_class",
         "nn_top3_posteriors",
-    }
+        "nn_sorted_logits",
+        *liras,
+        "rmia",
+        "rmia_offline",
+        "rmia_ratio",
+        "rmia_ratio_offline",
+        "attack_r",
+        "attack_p",
+        "calibrated_loss",
+        "calibrated_loss_offline",
+        "quantile_regression",
+        "label_only_gap",
+        "label_only_augmentation",
+        "gradient_norm",
+    ]
+
+
+def test_the_sets_of_attacks() -> None:
+    assert DEFAULT_ATTACKS == ("loss", "entropy", "modified_entropy", "nn_sorted_logits")
+    assert STRONG_ATTACKS == ("lira_online", "lira_offline", "rmia", "rmia_offline")
+    assert set(DEFAULT_ATTACKS) | set(STRONG_ATTACKS) <= set(ATTACKS)
 
 
 def test_every_attack_is_found_by_its_own_name() -> None:
@@ -72,7 +95,7 @@ def test_an_unknown_attack_names_the_nearest(name: str, nearest: str) -> None:
 
 
 def test_an_attack_like_no_other_lists_them_all() -> None:
-    with pytest.raises(InputError, match=r"choose from loss, entropy, .*nn_sorted_logits"):
+    with pytest.raises(InputError, match=r"choose from loss, entropy, .*gradient_norm"):
         attack_named("zzzzzz")
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from raymia.attacks import Attack, AttackerView, Entropy, Loss, ModifiedEntropy, Signals, run_attack
+from raymia.attacks import Attack, AttackerView, Entropy, GradientNorm, Loss, ModifiedEntropy, Signals, run_attack
 
 P = np.log([[0.7, 0.2, 0.1]] * 2).astype(np.float32)
 OTHER_QUERY = np.log([[0.1, 0.1, 0.8]] * 2).astype(np.float32)
@@ -29,3 +29,8 @@ def test_modified_entropy_tells_sure_and_wrong_from_sure_and_right_where_entropy
     assert right > wrong + 1
     right, wrong = Entropy().score(None, signals)
     assert right == wrong
+
+
+def test_a_small_gradient_is_a_members() -> None:
+    signals = Signals(SIGNALS.logits_NQC, SIGNALS.labels_N, gradient_norm_N=np.array([3.0, 0.5]))
+    assert list(run_attack(GradientNorm(), AttackerView(3), signals, np.random.default_rng(0))) == [-3.0, -0.5]

@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymia.attacks import (
+    ATTACKS,
     NN_SORTED_LOGITS,
     AttackerView,
+    GradientNorm,
+    LabelOnlyAugmentation,
     Loss,
     Needs,
     PerClass,
@@ -18,9 +21,11 @@ from raymia.attacks import (
     Signals,
     best_threshold,
     guess_members,
+    run_attack,
     shadow_threshold,
 )
 from raymia.errors import InputError
+from tests.attacks.worlds import make_world
 
 World = Callable[..., ShadowSignals]
 
@@ -124,6 +129,7 @@ def test_the_shadow_threshold_of_a_fitted_net_serves_the_target(answers: World) 
     target = answers(2, edge=3.0, records=400)
     scores = attack.score(attack.fit(view, np.random.default_rng(0)), target.signals)
     threshold = shadow_threshold(attack, view, np.random.default_rng(1))
+    assert threshold is not None
     reached = balanced_accuracy(scores, target.member_N, threshold)
     best = balanced_accuracy(scores, target.member_N, best_threshold(scores, target.member_N))
     assert reached > 0.6
@@ -136,5 +142,33 @@ def test_class_thresholds_are_already_in_the_scores(answers: World) -> None:
 
 
 def test_without_shadows_there_is_no_threshold() -> None:
-    with pytest.raises(InputError, match="loss has no shadow-chosen threshold"):
-        shadow_threshold(Loss(), AttackerView(5), np.random.default_rng(0))
+    assert shadow_threshold(Loss(), AttackerView(5), np.random.default_rng(0)) is None
+
+
+def test_shadows_without_what_the_attack_needs_give_no_threshold(answers: World) -> None:
+    view = AttackerView(5, [answers(1, edge=2.0)])
+    for attack in (GradientNorm(), LabelOnlyAugmentation()):
+        assert shadow_threshold(attack, view, np.random.default_rng(0)) is None
+
+
+def test_a_rehearsed_threshold_serves_the_target() -> None:
+    world = make_world(1, edge=3.0, records=600)
+    for name in ("lira_online", "lira_offline", "rmia", "rmia_offline", "attack_p", "calibrated_loss"):
+        scores = run_attack(ATTACKS[name], world.view, world.target, np.random.default_rng(0))
+        threshold = shadow_threshold(ATTACKS[name], world.view, np.random.default_rng(1))
+        assert threshold is not None
+        best = balanced_accuracy(scores, world.member_N, best_threshold(scores, world.member_N))
+        assert best > 0.7
+        assert balanced_accuracy(scores, world.member_N, threshold) > best - 0.05
+
+
+def test_the_rehearsed_threshold_does_not_depend_on_the_target() -> None:
+    world, other = make_world(1, edge=3.0, records=100), make_world(2, edge=0.0, records=100)
+    assert world.view.population is not None
+    population = replace(world.view.population, logits_NQC=other.target.logits_NQC)
+    for name in ("lira_online", "rmia", "rmia_offline"):
+        thresholds = [
+            shadow_threshold(ATTACKS[name], view, np.random.default_rng(1))
+            for view in (world.view, replace(world.view, population=population))
+        ]
+        assert thresholds[0] == thresholds[1]
