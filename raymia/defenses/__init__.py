@@ -9,29 +9,46 @@ from typing import Any
 from pydantic import ValidationError
 
 from raymia.config import suggestion
+from raymia.defenses.adversarial_regularization import AdversarialRegularization
+from raymia.defenses.confidence_penalty import ConfidencePenalty
 from raymia.defenses.custom import CustomTraining
 from raymia.defenses.diffusion_mixup import DiffusionMixup, GeneratedOnly
+from raymia.defenses.distillation import Distillation
+from raymia.defenses.dmp import DMP
+from raymia.defenses.dp_sgd import DPSGD, spent_epsilon
 from raymia.defenses.dropout import Dropout
 from raymia.defenses.early_stopping import EarlyStopping
+from raymia.defenses.hamp import HAMP
 from raymia.defenses.label_smoothing import LabelSmoothing
+from raymia.defenses.memguard import MemGuard
 from raymia.defenses.mixup import Mixup
 from raymia.defenses.none import Undefended
 from raymia.defenses.relaxloss import RelaxLoss
+from raymia.defenses.selena import Selena
 from raymia.errors import InputError
 from raymia.training.defense import Defense
 
 __all__ = [
+    "DMP",
+    "DPSGD",
+    "HAMP",
+    "AdversarialRegularization",
+    "ConfidencePenalty",
     "CustomTraining",
     "DiffusionMixup",
+    "Distillation",
     "Dropout",
     "EarlyStopping",
     "GeneratedOnly",
     "LabelSmoothing",
+    "MemGuard",
     "Mixup",
     "RelaxLoss",
+    "Selena",
     "Undefended",
     "build_defense",
     "defense_named",
+    "spent_epsilon",
 ]
 
 _BUILT_IN: tuple[type[Defense], ...] = (
@@ -42,6 +59,14 @@ _BUILT_IN: tuple[type[Defense], ...] = (
     RelaxLoss,
     Dropout,
     DiffusionMixup,
+    DPSGD,
+    ConfidencePenalty,
+    AdversarialRegularization,
+    Distillation,
+    DMP,
+    MemGuard,
+    HAMP,
+    Selena,
     CustomTraining,
 )
 

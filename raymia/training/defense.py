@@ -25,11 +25,15 @@ if TYPE_CHECKING:
 
 
 class Stage(StrEnum):
-    """What a hyperparameter changes: a change in a later stage never redoes an earlier one."""
+    """What a hyperparameter changes: a change in a later stage never redoes an earlier one.
+
+    FIT is of what is fitted to the finished model for its release (`Defense.fit`).
+    """
 
     DATA = "data"
     TRAIN = "train"
     SELECT = "select"
+    FIT = "fit"
     RELEASE = "release"
 
 
@@ -40,7 +44,7 @@ class Context:
     positions: int64[n], the records given to this model. reserve: int64[r], the defender's further records (empty
     unless a defense of the study needs them). classes: K. seed: this model's own seed, for the defense's draws.
     For `requires`: model: (name, positions, defenses) -> the recipe of another model of the study's kind; synthetic:
-    what is asked for -> the recipe of images made by a generator trained on `positions`.
+    what is asked for -> the recipe of images made by a generator trained on `positions`. workers: that train one model.
     """
 
     positions: NDArray[np.int64]
@@ -49,6 +53,13 @@ class Context:
     seed: int
     model: Callable[[str, NDArray[np.int64], tuple["Defense", ...]], Any]
     synthetic: Callable[["Synthesis"], Any]
+    workers: int = 1
+
+    def reserve_for(self, defense: str) -> NDArray[np.int64]:
+        """The reserve. Raises InputError where a defense that cannot do without was given none."""
+        if not len(self.reserve):
+            raise InputError(f"{defense}: needs a reserve of records that no model trains on, and was given none")
+        return self.reserve
 
 
 @dataclass(frozen=True)
@@ -95,23 +106,38 @@ class Losses:
         return self.objective + sum(self.penalties.values(), self.objective.new_zeros(()))
 
 
+Answers = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+"""Positions of records -> float32[n, K], a model's logits."""
+
+
 class Defense:
     """A defense that does nothing: the hooks, and what each is for. Defenses are frozen dataclasses of hyperparameters.
 
     name: the name in spaces and tables. version: raised when the source changes what it does. stages: the stage of each
     hyperparameter. per_sample: couples no samples and takes nothing else from the members, so DP-SGD may compose with
-    it. needs_reserve: wants records of its own. sole: hooks that no second defense may also replace.
+    it. demands_per_sample: composes with such defenses alone. sole: hooks that no second defense may also replace.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     stages: ClassVar[Mapping[str, Stage]] = {}
     per_sample: ClassVar[bool] = False
-    needs_reserve: ClassVar[bool] = False
+    demands_per_sample: ClassVar[bool] = False
     sole: ClassVar[frozenset[str]] = frozenset()
 
+    @property
+    def needs_reserve(self) -> bool:
+        """Whether it wants records of its own, `context.reserve`: then the plan has them for every setting of a study.
+
+        `training_set` and `run.inputs` find them among the required artifacts, as a TrainingSet named `reserve`.
+        """
+        return False
+
     def requires(self, context: Context) -> dict[str, Any]:
-        """Recipes of artifacts to build first (teachers, generators, sub-models), by name."""
+        """Recipes of artifacts to build first (teachers, generators, sub-models), by name.
+
+        Also where to refuse, by InputError, what cannot work: this is asked before anything is trained.
+        """
         return {}
 
     def exposure(self, context: Context) -> NDArray[np.int8]:
@@ -147,8 +173,16 @@ class Defense:
         """The epoch, of `epochs`, whose model is released."""
         return epochs
 
-    def release(self, model: nn.Module, inputs: Tensor) -> Tensor:
-        """How the finished model answers: logits [B, K]."""
+    def fit(self, context: Context, answers: Answers) -> dict[str, Tensor]:
+        """What `release` needs and only the finished model can give, an attack net say: made once for each kept model.
+
+        answers: what the model itself answers on records, by their positions. Of the hyperparameters only those of
+        stage FIT and before may matter.
+        """
+        return {}
+
+    def release(self, model: nn.Module, inputs: Tensor, fitted: Mapping[str, Tensor]) -> Tensor:
+        """How the finished model answers: logits [B, K]. fitted: what `fit` gave, on the model's device."""
         logits: Tensor = model(inputs)
         return logits
 
@@ -168,6 +202,14 @@ class Composed:
                         f"defenses {taken[hook]} and {part.name} both replace {hook!r} and cannot be combined: keep one"
                     )
                 taken[hook] = part.name
+        for demanding in self.parts:
+            for other in self.parts:
+                if demanding.demands_per_sample and not other.per_sample:
+                    raise InputError(
+                        f"defenses {demanding.name} and {other.name} cannot be combined: {demanding.name} bounds what "
+                        f"each record does by itself, and {other.name} couples records or takes more from the members "
+                        "than their gradients; leave one out"
+                    )
 
     def requires(self, context: Context) -> dict[str, Any]:
         """Every part's recipes, named `<defense>/<name>`."""
@@ -222,12 +264,21 @@ class Composed:
         """The earliest epoch that any part asks for."""
         return min((part.select(epochs) for part in self.parts), default=epochs)
 
-    def release(self, model: nn.Module, inputs: Tensor) -> Tensor:
-        """The model's answers as the last part that changes them gives them."""
+    @property
+    def fitting(self) -> tuple[Defense, ...]:
+        """The parts that fit something to the finished model."""
+        return tuple(part for part in self.parts if type(part).fit is not Defense.fit)
+
+    def fit(self, context: Context, answers: Answers) -> dict[str, dict[str, Tensor]]:
+        """What each of them fits, by its name."""
+        return {part.name: part.fit(context, answers) for part in self.fitting}
+
+    def release(self, model: nn.Module, inputs: Tensor, fitted: Mapping[str, Mapping[str, Tensor]]) -> Tensor:
+        """The model's answers as the last part that changes them gives them. fitted: as `fit` gave it."""
         for part in reversed(self.parts):
             if type(part).release is not Defense.release:
-                return part.release(model, inputs)
-        return Defense().release(model, inputs)
+                return part.release(model, inputs, fitted.get(part.name, {}))
+        return Defense().release(model, inputs, {})
 
 
 def _bind(hook: Callable[..., Any], run: "Run", batch: Batch, inner: Callable[[], Any]) -> Callable[[], Any]:

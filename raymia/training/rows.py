@@ -81,6 +81,30 @@ class Concatenated:
         return found
 
 
+@dataclass(frozen=True, eq=False)
+class Selected:
+    """Some of the images of a stored set, numbered anew from 0. numbers: int64[m], which of its rows they are."""
+
+    inputs: StoredInputs
+    numbers: Numbers
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self), *self.inputs.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def take(self, numbers: Numbers) -> NDArray[np.uint8]:
+        """The images of these new numbers, in their order."""
+        return self.inputs.take(self.numbers[numbers])
+
+
+def selected(inputs: Inputs, numbers: Numbers) -> Inputs:
+    """Some rows of inputs, in this order: a copy of them, or where they are stored a view."""
+    return inputs[numbers] if isinstance(inputs, np.ndarray) else Selected(inputs, numbers)
+
+
 def in_memory(rows: TrainingSet, gigabytes: float) -> TrainingSet:
     """The training set with its inputs in memory; as it is where they are stored and take more than that."""
     if isinstance(rows.inputs, np.ndarray) or math.prod(rows.inputs.shape) > gigabytes * 1e9:

@@ -65,6 +65,13 @@ POINTS = {
 }
 
 
+NAMES = (
+    *("none", "mixup", "label_smoothing", "early_stopping", "relaxloss", "dropout", "diffusion_mixup", "dp_sgd"),
+    *("confidence_penalty", "adversarial_regularization", "distillation", "dmp", "memguard", "hamp", "selena"),
+    "custom",
+)
+
+
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "defenses_of_a_test.py").write_text(PLUGIN)
@@ -85,7 +92,7 @@ def refusal(name: str, **hyperparameters: Any) -> str:
 
 
 def test_every_built_in_defense_says_the_stage_of_each_hyperparameter() -> None:
-    for name in ("none", "mixup", "label_smoothing", "early_stopping", "relaxloss", "dropout", "custom"):
+    for name in NAMES:
         defense = defense_named(name)
         assert defense.name == name
         assert set(defense.stages) == {field.name for field in fields(defense)}  # type: ignore[arg-type]
@@ -94,9 +101,10 @@ def test_every_built_in_defense_says_the_stage_of_each_hyperparameter() -> None:
 
 
 def test_only_defenses_that_couple_no_samples_say_so() -> None:
-    names = ("none", "mixup", "label_smoothing", "early_stopping", "relaxloss", "dropout", "custom")
-    claimed = {name for name in names if defense_named(name).per_sample}
-    assert claimed == {"none", "label_smoothing", "early_stopping", "dropout"}
+    claimed = {name for name in NAMES if defense_named(name).per_sample}
+    assert claimed == {
+        *("none", "label_smoothing", "early_stopping", "dropout", "confidence_penalty", "hamp", "dp_sgd"),
+    }
 
 
 def test_equal_hyperparameters_are_equal_defenses() -> None:

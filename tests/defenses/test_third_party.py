@@ -32,7 +32,7 @@ class Distilled(Defense):
 
     name: ClassVar[str] = "distilled"
     stages: ClassVar[Mapping[str, Stage]] = {"temperature": Stage.DATA}
-    needs_reserve: ClassVar[bool] = True
+    needs_reserve = True
 
     def requires(self, context: Context) -> dict[str, Any]:
         return {

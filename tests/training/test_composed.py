@@ -106,7 +106,7 @@ def test_the_earliest_epoch_that_any_part_asks_for_is_released() -> None:
 class _Doubled(Defense):
     name = "doubled"
 
-    def release(self, model: nn.Module, inputs: Tensor) -> Tensor:
+    def release(self, model: nn.Module, inputs: Tensor, fitted: Mapping[str, Tensor]) -> Tensor:
         logits: Tensor = 2 * model(inputs)
         return logits
 
@@ -114,7 +114,7 @@ class _Doubled(Defense):
 class _Negated(Defense):
     name = "negated"
 
-    def release(self, model: nn.Module, inputs: Tensor) -> Tensor:
+    def release(self, model: nn.Module, inputs: Tensor, fitted: Mapping[str, Tensor]) -> Tensor:
         logits: Tensor = -model(inputs)
         return logits
 
@@ -122,9 +122,9 @@ class _Negated(Defense):
 def test_the_last_part_that_changes_the_answers_gives_them() -> None:
     inputs = torch.tensor([[1.0, 2.0]])
     model = nn.Identity()
-    assert Composed((Mixup(alpha=1),)).release(model, inputs).tolist() == [[1, 2]]
-    assert Composed((_Doubled(), _Negated(), Mixup(alpha=1))).release(model, inputs).tolist() == [[-1, -2]]
-    assert Composed((_Negated(), _Doubled())).release(model, inputs).tolist() == [[2, 4]]
+    assert Composed((Mixup(alpha=1),)).release(model, inputs, {}).tolist() == [[1, 2]]
+    assert Composed((_Doubled(), _Negated(), Mixup(alpha=1))).release(model, inputs, {}).tolist() == [[-1, -2]]
+    assert Composed((_Negated(), _Doubled())).release(model, inputs, {}).tolist() == [[2, 4]]
 
 
 class _Half(Defense):

@@ -1,6 +1,7 @@
 """Training sets in memory and on disk: the same batches, the same weights."""
 
 import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,17 @@ from raymia.training import loop
 from raymia.training.augment import augment
 from raymia.training.defense import Batch, Defense, TrainingSet
 from raymia.training.loop import input_statistics
-from raymia.training.rows import Concatenated, Numbers, Rows, StoredInputs, as_pixels, in_memory, in_order, taken
+from raymia.training.rows import (
+    Concatenated,
+    Numbers,
+    Rows,
+    StoredInputs,
+    as_pixels,
+    in_memory,
+    in_order,
+    selected,
+    taken,
+)
 from raymia.training.run import Run
 from tests.support.stored_images import FileImages, filed
 from tests.training.conftest import (
@@ -295,3 +306,19 @@ def test_a_training_from_disk_holds_a_fraction_of_its_set(
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert least <= float(done.stdout) < most
+
+
+def test_selected_rows_are_a_copy_in_memory_and_a_view_of_stored_ones() -> None:
+    images = images_of(image_rows(10))
+    numbers = np.array([7, 2, 2, 9])
+    held = selected(images, numbers)
+    assert isinstance(held, np.ndarray)
+    assert not np.shares_memory(held, images)
+    stored = selected(_Held(images), numbers)
+    assert not isinstance(stored, np.ndarray)
+    assert len(stored) == 4
+    assert stored.shape == held.shape
+    for wanted in ([0, 1, 2, 3], [3, 0]):
+        index = np.array(wanted, dtype=np.int64)
+        np.testing.assert_array_equal(stored.take(index), held[index])
+    assert pickle.loads(pickle.dumps(stored)).shape == held.shape
