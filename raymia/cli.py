@@ -3,13 +3,16 @@
 import click
 
 import raymia
+from raymia.audit import audit
 from raymia.clean import clean
 from raymia.commands import guarded, leave
+from raymia.exposed import exposed
 from raymia.synthesize import synthesize
 from raymia.tune import tune
+from raymia.verify import verify
 
 
-@click.group(commands=[tune, synthesize, clean])
+@click.group(commands=[tune, verify, exposed, audit, synthesize, clean])
 @click.version_option(raymia.__version__, prog_name="raymia")
 def cli() -> None:
     """Measure, defend and search the membership privacy of image classifiers."""

@@ -17,6 +17,7 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 OptionValue = bool | int | float | str
+CanaryKind = Literal["clean", "mislabeled", "noise"]
 
 
 class _Section(BaseModel):
@@ -34,12 +35,27 @@ class DataConfig(_Section):
     image_size: Annotated[int, Field(ge=4)] | None = None
 
 
+class SearchedPlans(_Section):
+    """The plans of another study on the same records: by its seed and the number of its targets."""
+
+    seed: Annotated[int, Field(ge=0)]
+    targets: Count
+
+
 class PlanConfig(_Section):
-    """part_size: records in each of the plan's equal parts (None: all there are). targets: target models a setting."""
+    """part_size: records in each of the plan's equal parts (None: all there are). targets: target models a setting.
+
+    references: reference models a target, in blocks of 16; more only add to those there are. canaries: records that are
+    set apart to be audited, and made of canary_kind. apart_from: another study, none of whose records are used.
+    """
 
     kind: Literal["quad"] = "quad"
     part_size: Count | None = None
     targets: Count = 5
+    references: Annotated[int, Field(ge=0, multiple_of=16)] = 0
+    canaries: Annotated[int, Field(ge=0)] = 0
+    canary_kind: CanaryKind = "mislabeled"
+    apart_from: SearchedPlans | None = None
 
 
 class ModelConfig(_Section):
@@ -154,7 +170,7 @@ class EngineConfig(_Section):
 
 
 class StudyConfig(_Section):
-    """What all settings of a study have in common."""
+    """What all settings of a study have in common. attacks: by name. queries: what every model is asked of a record."""
 
     seed: Annotated[int, Field(ge=0)] = 0
     data: DataConfig = DataConfig()
@@ -169,6 +185,7 @@ class StudyConfig(_Section):
         "modified_entropy",
         "nn_sorted_logits",
     )
+    queries: tuple[Literal["identity", "flip", "shifts"], ...] = ("identity",)
 
     def to_yaml(self) -> str:
         """The whole configuration, defaults spelled out."""

@@ -145,8 +145,9 @@ class Space:
 
     @property
     def needs_reserve(self) -> bool:
-        """Whether some defense of the space wants records of its own: then the plan has them for every setting."""
-        return any(defense_named(name).needs_reserve for branch in self.branches for name in branch.defenses)
+        """Whether some setting of the space wants records of its own: then the plan has them for every setting."""
+        settings = (setting for branch in self.branches for setting in _each_value(branch))
+        return any(part.needs_reserve for setting in settings for part in setting.defense.parts)
 
     def _random_setting(self, rng: np.random.Generator) -> Setting:
         branches = [branch for branch in self.branches if "none" not in branch.defenses]
@@ -285,14 +286,21 @@ def _domain(value: Any, where: str) -> Domain:
     return (value,)
 
 
-def _check_values(branch: Branch) -> None:
+def _each_value(branch: Branch) -> Iterator[Setting]:
+    """Settings that try every value of the branch once, both ends of a range, with the others' first."""
     first = {
         (defense, name): domain.low if isinstance(domain, Range) else domain[0]
         for defense, given in branch.defenses.items()
         for name, domain in given.items()
     }
-    branch.setting(first)
+    yield branch.setting(first)
     for defense, name in first:
         domain = branch.defenses[defense][name]
         for value in (domain.low, domain.high) if isinstance(domain, Range) else domain:
-            branch.setting({**first, (defense, name): value})
+            yield branch.setting({**first, (defense, name): value})
+
+
+def _check_values(branch: Branch) -> None:
+    """Build every value once: each that a defense refuses raises InputError."""
+    for _ in _each_value(branch):
+        pass

@@ -80,6 +80,15 @@ class Store:
             raise MissingError(f"artifact {name} is older than this fresh run")
         return payload, header["meta"]
 
+    def read_part(self, name: str, start: int, size: int) -> bytes:
+        """`size` bytes of a file from `start`, unchecked. Raises MissingError, or DamagedError where it ends before."""
+        with self.open_file(name) as stream:
+            stream.seek(start)
+            part: bytes = stream.read(size)
+        if len(part) < size:
+            raise DamagedError(f"artifact {name} is damaged")
+        return part
+
     def read_file(self, name: str) -> bytes:
         """The bytes of a plain file, whatever they are. Raises MissingError."""
         try:
@@ -90,7 +99,7 @@ class Store:
         return content
 
     def open_file(self, name: str) -> pa.NativeFile:
-        """A plain file for reading parts of it; the caller closes it. Raises MissingError."""
+        """A file for reading parts of it; the caller closes it. Raises MissingError."""
         try:
             return self._located[0].open_input_file(self._path(name))
         except FileNotFoundError:
@@ -98,16 +107,17 @@ class Store:
 
     def meta(self, name: str) -> dict[str, Any]:
         """The meta alone, without reading the payload or checking it. Raises MissingError or DamagedError."""
-        try:
-            with self._located[0].open_input_file(self._path(name)) as stream:
-                line = _first_line(stream)
-        except FileNotFoundError:
-            raise MissingError(f"no artifact {name}") from None
+        return self.look(name)[0]
+
+    def look(self, name: str) -> tuple[dict[str, Any], int]:
+        """The meta, unchecked, and where in the file the payload begins. Raises MissingError or DamagedError."""
+        with self.open_file(name) as stream:
+            line = _first_line(stream)
         header = _header(line)
         if header is None:
             raise DamagedError(f"artifact {name} is damaged")
         meta: dict[str, Any] = header["meta"]
-        return meta
+        return meta, len(line) + 1
 
     def delete(self, name: str) -> None:
         """Remove an artifact; one that is not there is fine."""

@@ -233,8 +233,33 @@ def test_stop_epochs_are_gathered_by_what_the_training_depends_on() -> None:
     assert composed.stop_epochs(8) == {undefended: {8}, frozenset({"mixup"}): {2, 4}, frozenset({"dropout"}): {8}}
 
 
-def test_no_built_in_space_needs_a_reserve() -> None:
-    assert not any(space.needs_reserve for space in list_spaces())
+def test_the_built_in_spaces_that_need_a_reserve() -> None:
+    needing = {space.name for space in list_spaces() if space.needs_reserve}
+    assert needing == {"adversarial_regularization", "defenses", "dmp", "memguard"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "needs"),
+    [
+        ({"dmp": {"keep": 0.5}}, True),
+        ({"dmp": {"source": "generated", "keep": {"low": 0.1, "high": 1}}}, False),
+        ({"dmp": {"source": ["generated", "reserve"]}}, True),
+        ({"mixup": {"alpha": 1}, "memguard": {"budget": 0.5}}, True),
+        ({"mixup": {"alpha": 1}}, False),
+    ],
+)
+def test_a_reserve_is_needed_where_some_setting_wants_one(entry: dict[str, Any], needs: bool) -> None:
+    method = "random" if isinstance(entry.get("dmp", {}).get("keep"), dict) else "grid"
+    assert space_of({"label_smoothing": {"epsilon": 0.1}}, entry, method=method).needs_reserve == needs
+
+
+def test_one_setting_of_each_defense_stands_side_by_side() -> None:
+    names = [setting.name for setting in load_space("defenses").settings(0)]
+    assert len(names) == len(set(names))
+    assert set(names) >= {
+        *("none", "mixup", "label_smoothing", "early_stopping", "relaxloss", "dropout", "confidence_penalty"),
+        *("adversarial_regularization", "distillation", "dmp", "memguard", "hamp", "selena"),
+    }
 
 
 def test_the_users_own_training_is_compared_with_the_undefended_model(

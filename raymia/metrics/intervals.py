@@ -38,7 +38,7 @@ def normal_quantile(alpha: float) -> float:
     return float(-special.ndtri(alpha / 2))
 
 
-def t_quantile(alpha: float, freedom: int) -> float:
+def t_quantile(alpha: float, freedom: float) -> float:
     """The two-sided Student t quantile with `freedom` degrees of freedom."""
     return float(-special.stdtrit(freedom, alpha / 2))
 

@@ -76,7 +76,8 @@ class AttackMetrics:
     the shadow-chosen threshold; None when the attack has none. ppv_fpr: the target FPR at which `ppv` is taken, None
     when none is resolvable. members, nonmembers: scores counted, over all targets. interval_kind: "records" for
     one target; "seeds" for several: Student t over targets, and for TPR, which is of the pooled scores, the cluster
-    bootstrap by target.
+    bootstrap by target. epsilon_lower: the training's ε is at least this (95%), shown by canaries
+    (`dp_audit.one_run_epsilon`); None without any.
     """
 
     auc: float
@@ -90,6 +91,7 @@ class AttackMetrics:
     members: int
     nonmembers: int
     interval_kind: IntervalKind
+    epsilon_lower: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` gives the equal object back."""

@@ -3,7 +3,8 @@
 A model may have met its members in different ways (paper 1's defense trains on a few of them; the rest shaped only its
 generator and its filter), and what leaks of the one says nothing of the other. Every setting has each attack's plain
 name, over all its members. One whose members were not all trained on has the populations apart as well, each against
-the same non-members. Attacks on the generator itself are apart from both: their members are the generator's.
+the same non-members. Two are apart from both, and settings are not compared by them: canaries, records made to be
+found, and the generator's own members, which are attacked by its images and losses.
 """
 
 from collections.abc import Collection, Iterable
@@ -13,11 +14,15 @@ from raymia.errors import InputError
 ALL = "all"
 DIRECT = "direct"
 INDIRECT = "indirect"
+CANARY = "canary"
 GENERATOR = "generator"
-POPULATIONS = (ALL, DIRECT, INDIRECT, GENERATOR)
+POPULATIONS = (ALL, DIRECT, INDIRECT, CANARY, GENERATOR)
 
 # Populations of a model's members that only some settings have apart.
 APART = (DIRECT, INDIRECT)
+
+# Populations whose measures stand for themselves: no setting's worst attack is among them.
+SPECIAL = (CANARY, GENERATOR)
 
 # The population of a worst attack that was picked over several of them.
 ANY = "any"
@@ -41,15 +46,22 @@ def parts(name: str) -> tuple[str, str]:
 
 
 def arranged(names: Iterable[str]) -> list[str]:
-    """Each measure once: attacks as they first come, the populations of each in their order, the generator's last."""
+    """Each measure once: attacks as they first come, the populations of each in their order, the special ones last."""
     known = list(dict.fromkeys(names))
-    generators = [name for name in known if parts(name)[1] == GENERATOR]
-    return _by_attack([name for name in known if name not in generators]) + _by_attack(generators)
+    found = _by_attack([name for name in known if not special(name)])
+    for population in SPECIAL:
+        found += _by_attack([name for name in known if parts(name)[1] == population])
+    return found
+
+
+def special(name: str) -> bool:
+    """Whether a measure stands for itself, and settings are not compared by it."""
+    return parts(name)[1] in SPECIAL
 
 
 def of_members(names: Iterable[str]) -> list[str]:
     """The measures of the model's own members, arranged: those that settings are compared by, and the worst is of."""
-    return [name for name in arranged(names) if parts(name)[1] != GENERATOR]
+    return [name for name in arranged(names) if not special(name)]
 
 
 def has_apart(names: Iterable[str]) -> bool:

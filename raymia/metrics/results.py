@@ -11,6 +11,7 @@ from raymia.metrics.intervals import Interval
 from raymia.metrics.membership import AttackMetrics
 from raymia.metrics.populations import has_apart, of_members, parts
 from raymia.metrics.utility import Utility, pool_utilities
+from raymia.privacy import Guarantee
 
 UNDEFENDED = "none"
 WORST = "worst"
@@ -29,6 +30,7 @@ class SeedResult:
 class SettingResult:
     """One setting: its targets, and each attack over all of them (`membership.pool_targets`) by measure name.
 
+    guarantee: what its training spends of the members' privacy, by an accountant; None without DP-SGD.
     paired: the AUC differences to undefended on the same records, (value, interval) by measure name and for `worst`,
     from `comparison.paired_on_records`. They are used where a single seed leaves no interval over seeds.
     """
@@ -38,6 +40,7 @@ class SettingResult:
     hyperparameters: dict[str, float | int | str | bool]
     seeds: tuple[SeedResult, ...]
     pooled: dict[str, AttackMetrics]
+    guarantee: Guarantee | None = None
     paired: Mapping[str, tuple[float, Interval]] = field(default_factory=dict)
 
     @property

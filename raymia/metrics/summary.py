@@ -1,20 +1,24 @@
 """The rows of `frontier.csv`: a row for each setting, attack and seed, then the pooled rows of the setting."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
 from raymia.errors import InputError
 from raymia.metrics.comparison import Place, auc_delta, frontier_places, paired_delta, worst_of
 from raymia.metrics.membership import PRIORS, TARGET_FPRS, AttackMetrics, Estimate, TprAtFpr
-from raymia.metrics.populations import ALL, ANY, GENERATOR, arranged, has_apart, parts
+from raymia.metrics.populations import ALL, ANY, arranged, has_apart, parts, special
 from raymia.metrics.results import WORST, SettingResult, check_results
 from raymia.metrics.utility import Utility
 
 Row = dict[str, object]
 
 POOLED = "pooled"
+# `mixup.alpha` is a hyperparameter; `tpr_at_fpr_0.1_low` is not.
+_HYPERPARAMETER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 NOT_RESOLVABLE = "not resolvable"
 
 
@@ -35,6 +39,8 @@ _MEASURED = (
     "test_accuracy_low",
     "test_accuracy_high",
     "ece",
+    "epsilon",
+    "delta",
     "attack",
     "population",
     "members",
@@ -47,12 +53,18 @@ _MEASURED = (
     *_with_ends("balanced_accuracy"),
     *_with_ends("balanced_accuracy_shadow"),
     *(f"ppv_prior_{prior:g}" for prior in PRIORS),
+    "epsilon_lower",
     *_with_ends("delta_auc"),
     *_with_ends("delta_test_accuracy"),
     "verdict",
     "on_frontier",
     "p_on_frontier",
 )
+
+
+def hyperparameters(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The hyperparameters that a row's setting has, by column name."""
+    return {key: row[key] for key in row if _HYPERPARAMETER.fullmatch(key) and row[key] is not None}
 
 
 def columns(results: Sequence[SettingResult]) -> list[str]:
@@ -111,7 +123,10 @@ def _pooled_rows(
 
 
 def _setting_cells(result: SettingResult) -> Row:
-    return {"setting": result.setting, "defense": result.defense, **result.hyperparameters}
+    cells: Row = {"setting": result.setting, "defense": result.defense, **result.hyperparameters}
+    if result.guarantee is not None:
+        cells |= {"epsilon": result.guarantee.epsilon, "delta": result.guarantee.delta}
+    return cells
 
 
 def _utility_cells(utility: Utility) -> Row:
@@ -144,7 +159,8 @@ def _attack_cells(metrics: AttackMetrics) -> Row:
     cells |= _estimate_cells("balanced_accuracy", metrics.balanced_accuracy)
     if metrics.balanced_accuracy_shadow is not None:
         cells |= _estimate_cells("balanced_accuracy_shadow", metrics.balanced_accuracy_shadow)
-    return cells | {f"ppv_prior_{one.prior:g}": one.value for one in metrics.ppv}
+    cells |= {f"ppv_prior_{one.prior:g}": one.value for one in metrics.ppv}
+    return cells | {"epsilon_lower": metrics.epsilon_lower}
 
 
 def _tpr_cells(point: TprAtFpr) -> Row:
@@ -173,7 +189,7 @@ def _worst_cells(result: SettingResult) -> Row:
 def _compared_cells(
     result: SettingResult, undefended: SettingResult | None, name: str, places: dict[tuple[str, str], Place]
 ) -> Row:
-    if parts(name)[1] == GENERATOR:
+    if special(name):
         return {}
     place = places[result.setting, name]
     return _delta_cells(result, undefended, name) | {"on_frontier": place.on, "p_on_frontier": place.p}

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raymia.attacks import Attack, attack_named
+from raymia.attacks import Attack, Needs, attack_named
+from raymia.config import PlanConfig
 from raymia.defenses import CustomTraining, GeneratedOnly
 from raymia.errors import InputError
-from raymia.metrics.populations import ALL, DIRECT, INDIRECT
+from raymia.metrics.populations import ALL, CANARY, DIRECT, INDIRECT
 from raymia.metrics.synthetic import LEAST_HELD_OUT
 from raymia.models import source_digest
 from raymia.recipes.custom import CustomModelRecipe
@@ -18,12 +19,24 @@ from raymia.recipes.ground import Ground, trained_names
 from raymia.recipes.leak import GENERATOR_ATTACKS, GeneratorScoresRecipe
 from raymia.recipes.model import ModelRecipe
 from raymia.recipes.quality import QualityRecipe
+from raymia.recipes.queries import check_queries
 from raymia.recipes.recipe import MODELS, Recipe, walk
 from raymia.recipes.result import ResultRecipe, TargetRecipes
-from raymia.recipes.scores import ScoresRecipe
+from raymia.recipes.scores import ScoresRecipe, Witness
 from raymia.recipes.signals import AnsweringRecipe, SignalsRecipe
 from raymia.recipes.synthetic import SyntheticRecipe
-from raymia.records.plan import Exposure, MembershipPlan, Role, quad_plan
+from raymia.recipes.witnesses import REFERENCE_NEEDS, Cast, Witnesses
+from raymia.records import Records
+from raymia.records.canaries import check_canaries, planted
+from raymia.records.plan import (
+    Exposure,
+    MembershipPlan,
+    Role,
+    apart_plan,
+    poisson_membership,
+    quad_plan,
+    reference_membership,
+)
 from raymia.space import Setting
 from raymia.training.defense import Composed
 
@@ -31,6 +44,8 @@ from raymia.training.defense import Composed
 @dataclass(frozen=True)
 class Blueprint:
     """Makes the recipes of a study's settings; plans and seeds are the same for all of them.
+
+    Raises InputError for attacks and queries that the study has nothing for.
 
     stops: by the defenses that change the training, the epochs after which some setting releases its model. reserve:
     whether the plan carves the defender's part.
@@ -42,35 +57,89 @@ class Blueprint:
     attacks: tuple[Attack, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "attacks", tuple(attack_named(name) for name in self.ground.config.attacks))
+        config = self.ground.config
+        object.__setattr__(self, "attacks", tuple(attack_named(name) for name in config.attacks))
+        check_queries(config.queries, self.ground.input_shape)
+        check_canaries(config.plan.canary_kind, self.ground.input_shape)
+        for attack in self.attacks:
+            if attack.needs & REFERENCE_NEEDS and not config.plan.references:
+                raise InputError(f"attacks: {attack.name} needs reference models; set plan.references to 16 or more")
+            if Needs.QUERIES in attack.needs and len(config.queries) < 2:
+                raise InputError(f"attacks: {attack.name} needs further queries; set queries to [identity, shifts]")
 
     def plan(self, target: int) -> MembershipPlan:
         """The membership plan around target model number `target`."""
         config = self.ground.config
-        return _plan(self.ground.records, config.plan.part_size, config.seed, target, self.reserve)
+        return _plan(self.ground.records, config.plan, config.seed, target, self.reserve)
+
+    def planted(self, records: Records) -> Records:
+        """The study's records, its canaries made."""
+        config = self.ground.config
+        return planted(records, self.plan(0)[Role.CANARY], config.plan.canary_kind, config.seed)
 
     def result(self, setting: Setting) -> ResultRecipe:
         """Everything that has to be made to measure a setting."""
         targets = range(self.ground.config.plan.targets)
         measured = [self.target(setting, target) for target in targets]
-        return ResultRecipe(setting.label, tuple(measured))
+        # What is pooled over the targets has to be there for each of them.
+        left_out = tuple(dict.fromkeys(name for one in measured for name in one.left_out))
+        return ResultRecipe(setting.label, tuple(one.without(left_out) for one in measured), left_out)
 
     def target(self, setting: Setting, target: int) -> TargetRecipes:
         """What has to be made to measure one target of a setting."""
         plan = self.plan(target)
-        signals, exposure = self._signals(setting, plan, (Role.TARGET_IN, Role.TARGET_OUT), ("target", target))
-        shadow, theirs = self._signals(setting, plan, (Role.SHADOW_IN, Role.SHADOW_OUT), ("shadow", target))
+        cast = self._cast(setting, plan, target)
+        witnesses = self._witnesses(setting, cast, plan.scored, plan.shadow)
+        populations = _populations(witnesses.target.exposure)
+        measured = [(witnesses, population) for population in populations]
+        if len(plan[Role.CANARY]):
+            measured.append((self._witnesses(setting, cast, plan[Role.CANARY], plan.shadow), CANARY))
         scores: list[ScoresRecipe | GeneratorScoresRecipe] = [
-            ScoresRecipe(attack, signals, exposure, shadow, theirs, population)
-            for population in _populations(exposure)
+            asked.scores(attack, population)
+            for asked, population in measured
             for attack in self.attacks
+            if asked.runs(attack, population)
         ]
+        left_out = [name for asked, population in measured for name in asked.left_out(self.attacks, population)]
         quality = []
-        for images in synthetic_sets(signals.model):
-            member = exposure > 0
-            scores += [GeneratorScoresRecipe(one, images, signals.positions, member) for one in GENERATOR_ATTACKS]
+        for images in synthetic_sets(cast.target):
+            positions, member = witnesses.target.signals.positions, witnesses.target.exposure > 0
+            scores += [GeneratorScoresRecipe(one, images, positions, member) for one in GENERATOR_ATTACKS]
             quality.append(self._quality(images, plan, target))
-        return TargetRecipes(tuple(scores), tuple(quality))
+        return TargetRecipes(tuple(scores), tuple(quality), tuple(left_out))
+
+    def _cast(self, setting: Setting, plan: MembershipPlan, target: int) -> Cast:
+        """The target, its shadow, and as many references as the study's attacks ask for."""
+        seed, canaries = self.ground.config.seed, plan[Role.CANARY]
+        drawn = canaries[poisson_membership(len(canaries), seed=seed, target=target)]
+        members = np.sort(np.concatenate([plan[Role.TARGET_IN], drawn]))
+        count = self.ground.config.plan.references if self._needs & REFERENCE_NEEDS else 0
+        halved = np.sort(np.concatenate([plan.scored, canaries]))
+        halves = reference_membership(len(halved), models=count, seed=seed, target=target)
+        return Cast(
+            self._model(setting, plan, members, ("target", target)),
+            self._model(setting, plan, plan[Role.SHADOW_IN], ("shadow", target)),
+            tuple(
+                self._model(setting, plan, halved[half], ("reference", target, number))
+                for number, half in enumerate(halves)
+            ),
+        )
+
+    def _witnesses(
+        self, setting: Setting, cast: Cast, scored: NDArray[np.int64], shadowed: NDArray[np.int64]
+    ) -> Witnesses:
+        """What they answer on the scored records, and on the shadow's."""
+        outside = [cast.target, *cast.references] if Needs.POPULATION in self._needs else []
+        return Witnesses(
+            self._answers(setting, cast.target, scored),
+            self._answers(setting, cast.shadow, shadowed),
+            tuple(self._answers(setting, one, scored) for one in cast.references),
+            tuple(self._answers(setting, one, shadowed).signals for one in outside),
+        )
+
+    @property
+    def _needs(self) -> frozenset[Needs]:
+        return frozenset[Needs]().union(*(attack.needs for attack in self.attacks))
 
     def _quality(self, images: SyntheticRecipe, plan: MembershipPlan, target: int) -> QualityRecipe:
         """Judged with models that the study has anyway: undefended on the members, and on the shadow's for features."""
@@ -90,29 +159,26 @@ class Blueprint:
         generated = ModelRecipe(self.ground, only, members, nobody, stream, epochs)
         return QualityRecipe(images, members, others, undefended, generated, encoder)
 
-    def _signals(
-        self, setting: Setting, plan: MembershipPlan, roles: tuple[Role, Role], stream: tuple[str | int, ...]
-    ) -> tuple[SignalsRecipe, NDArray[np.int8]]:
-        """A model's answers on the records it was given and on the non-members, and its exposure to each: int8[N].
-
-        Sorted, so that their order tells nothing of membership.
-        """
-        model = self._model(setting, plan, roles[0], stream)
-        answered = np.sort(np.concatenate([model.positions, plan[roles[1]]]))
-        exposure = np.full(len(answered), Exposure.OUT, dtype=np.int8)
-        exposure[np.searchsorted(answered, model.positions)] = model.exposure
+    def _answers(self, setting: Setting, model: AnsweringRecipe, positions: NDArray[np.int64]) -> Witness:
+        """A model's answers on these records, sorted, so that their order tells nothing; and its exposure to each."""
+        exposure = np.full(len(positions), Exposure.OUT, dtype=np.int8)
+        met = np.searchsorted(positions, model.positions)
+        own = (met < len(positions)) & (positions[np.minimum(met, len(positions) - 1)] == model.positions)
+        exposure[met[own]] = model.exposure[own]
         epoch = setting.defense.select(self.ground.config.training.epochs)
-        return SignalsRecipe(model, epoch, answered), exposure
+        return Witness(SignalsRecipe(model, epoch, positions), exposure)
 
     def _model(
-        self, setting: Setting, plan: MembershipPlan, members: Role, stream: tuple[str | int, ...]
+        self, setting: Setting, plan: MembershipPlan, members: NDArray[np.int64], stream: tuple[str | int, ...]
     ) -> AnsweringRecipe:
         for part in setting.defense.parts:
             if isinstance(part, CustomTraining):
+                if any(Needs.GRADIENT_NORM in attack.needs for attack in self.attacks):
+                    raise InputError(f"attacks: gradient norms need the weights, which {part.function} keeps to itself")
                 digest = source_digest("train", part.function)
-                return CustomModelRecipe(self.ground, part.function, digest, plan[members], stream)
+                return CustomModelRecipe(self.ground, part.function, digest, members, stream)
         reserve = plan.roles.get(Role.RESERVE, np.zeros(0, dtype=np.int64))
-        return ModelRecipe(self.ground, setting.defense, plan[members], reserve, stream, self._kept(setting))
+        return ModelRecipe(self.ground, setting.defense, members, reserve, stream, self._kept(setting))
 
     def _kept(self, setting: Setting) -> frozenset[int]:
         # A defense that selects an epoch shares its training with the setting's other stops: all are kept at once.
@@ -140,5 +206,11 @@ def models(recipes: Iterable[Recipe]) -> list[Recipe]:
 
 
 @lru_cache(maxsize=1024)
-def _plan(records: int, part_size: int | None, seed: int, target: int, reserve: bool) -> MembershipPlan:
-    return quad_plan(records, part_size=part_size, seed=seed, target=target, reserve=reserve)
+def _plan(records: int, plan: PlanConfig, seed: int, target: int, reserve: bool) -> MembershipPlan:
+    size, canaries, apart = plan.part_size, plan.canaries, plan.apart_from
+    if apart is None:
+        return quad_plan(records, part_size=size, seed=seed, target=target, reserve=reserve, canaries=canaries)
+    if size is None:
+        raise InputError("plan.apart_from: parts of all records leave none; set plan.part_size, or leave it out")
+    draw = partial(apart_plan, records, part_size=size, searched=(apart.seed, apart.targets))
+    return draw(seed=seed, target=target, reserve=reserve, canaries=canaries)

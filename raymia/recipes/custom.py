@@ -20,9 +20,10 @@ from raymia.errors import InputError
 from raymia.keys import array_digest, content_key
 from raymia.models import load_function
 from raymia.recipes.ground import Ground
-from raymia.recipes.model import TrainedModel
+from raymia.recipes.queries import asked
 from raymia.recipes.recipe import Bench, Recipe
 from raymia.recipes.signals import pack_arrays, unpack_arrays
+from raymia.recipes.trained import TrainedModel
 from raymia.records.plan import Exposure
 from raymia.seeds import derive_seed
 from raymia.store import Store
@@ -52,6 +53,7 @@ class CustomModelRecipe:
             "ground": self.ground.content,
             "function": [self.function, self.source_digest],
             "positions": array_digest(self.positions),
+            "queries": list(self.ground.config.queries),
             "seed": derive_seed(self.ground.config.seed, "model", *self.stream),
         }
         return content_key("custom model", content)
@@ -95,19 +97,29 @@ class CustomModelRecipe:
                 f"train: {self.function} returned {type(model).__name__}, it must return a torch.nn.Module"
             )
         trained = TrainedModel(model.to(bench.device).eval(), self.defense, bench.device)
-        logits_NC = trained.logits(bench.records.inputs)
-        if logits_NC.shape != (len(bench.records), self.ground.classes):
+        forms = asked(bench.records.inputs, self.ground.config.queries)
+        logits_NQC = np.stack([trained.logits(form) for form in forms], axis=1)
+        if logits_NQC.shape != (len(bench.records), len(forms), self.ground.classes):
             raise InputError(
-                f"train: the model of {self.function} answers {logits_NC.shape[1:]} a record, it must give "
+                f"train: the model of {self.function} answers {logits_NQC.shape[2:]} a record, it must give "
                 f"{self.ground.classes} logits"
             )
         bench.report(1, 1)
-        bench.store.write(self.artifacts[0], pack_arrays(logits_NC=logits_NC), {"seconds": time.monotonic() - started})
+        payload = pack_arrays(logits_NQC=logits_NQC)
+        bench.store.write(self.artifacts[0], payload, {"seconds": time.monotonic() - started})
+
+    def answers_need(self, epoch: int) -> Sequence[Recipe]:
+        """Nothing: the user's model answers as it is."""
+        return ()
 
     def answer(self, bench: Bench, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.float32]:
-        """float32[N, K]: the model's kept answers; the user's training has no epochs that raymia knows of."""
-        answers: NDArray[np.float32] = unpack_arrays(bench.store.read(self.artifacts[0])[0])["logits_NC"][positions]
+        """float32[N, Q, K]: the model's kept answers; the user's training has no epochs that raymia knows of."""
+        answers: NDArray[np.float32] = unpack_arrays(bench.store.read(self.artifacts[0])[0])["logits_NQC"][positions]
         return answers
+
+    def gradient_norms(self, bench: Bench, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Not to be had: the model itself is not kept."""
+        raise InputError(f"attacks: gradient norms need the weights, which {self.function} keeps to itself")
 
     def history(self, store: Store, epoch: int) -> list[float]:
         """Unknown: the user's own loop."""

@@ -31,7 +31,11 @@ class Ground:
     def content(self) -> dict[str, Any]:
         """All of it that changes a trained model."""
         training = self.config.training.model_dump(mode="json", exclude={"checkpoint_every"})
+        plan = self.config.plan
+        # Which records are canaries stands in the positions; what is made of them changes the data.
+        canaries = {"canaries": [plan.canary_kind, self.config.seed]} if plan.canaries else {}
         return {
+            **canaries,
             "data": self.fingerprint,
             "model": self.config.model.model_dump(mode="json"),
             "training": training,

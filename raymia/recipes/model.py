@@ -1,31 +1,33 @@
 """Trained models: the recipe that runs the loop and keeps the model after the epochs asked for."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor
 
 from raymia.config import OptionValue
 from raymia.diffusion.synthesis import Synthesis
 from raymia.keys import array_digest, content_key
 from raymia.models import Classifier, build_model
+from raymia.recipes.fitted import FittedRecipe
 from raymia.recipes.generator import GeneratorRecipe, check_images
-from raymia.recipes.ground import TRAINED, Ground, defense_content, describe
+from raymia.recipes.ground import TRAINED, Ground, defense_content, describe, trained_names
 from raymia.recipes.keeper import StoreKeeper, unpack_state
+from raymia.recipes.queries import asked
 from raymia.recipes.recipe import Bench, Recipe
 from raymia.recipes.synthetic import SyntheticRecipe
+from raymia.recipes.trained import TrainedModel
 from raymia.seeds import derive_seed, generator
 from raymia.store import Inspection, Store
 from raymia.training.defense import Composed, Context, Defense, TrainingSet
 from raymia.training.loop import Plan, train
-from raymia.training.rows import as_pixels, in_memory
+from raymia.training.rows import in_memory
 
-_ANSWER_BATCH = 256
 _CALIBRATED = 10
 """One record in so many is kept from the classifier to calibrate it on."""
 
@@ -54,15 +56,17 @@ class ModelRecipe:
             "ground": self.ground.content,
             "defense": defense_content(self.defense, TRAINED),
             "positions": array_digest(self.positions),
-            "reserve": array_digest(self.reserve) if self._uses_reserve else None,
+            "reserve": array_digest(self.reserve) if self._trained_on_reserve else None,
             "seed": self.seed,
             "requires": {name: recipe.key for name, recipe in self._parts.items()},
         }
         return content_key("model", content)
 
     @property
-    def _uses_reserve(self) -> bool:
-        return any(part.needs_reserve for part in self.defense.parts)
+    def _trained_on_reserve(self) -> list[str]:
+        """The defenses that have the reserve in training; one may want it for the finished model alone."""
+        trained = trained_names(self.defense)
+        return [part.name for part in self.defense.parts if part.needs_reserve and part.name in trained]
 
     @property
     def exposure(self) -> NDArray[np.int8]:
@@ -100,7 +104,9 @@ class ModelRecipe:
 
     @cached_property
     def _context(self) -> Context:
-        return Context(self.positions, self.reserve, self.ground.classes, self.seed, self._other_model, self._synthetic)
+        ground = self.ground
+        makers = (self._other_model, self._synthetic)
+        return Context(self.positions, self.reserve, ground.classes, self.seed, *makers, self.workers)
 
     @cached_property
     def _parts(self) -> dict[str, Recipe]:
@@ -132,7 +138,13 @@ class ModelRecipe:
         )
 
     def requires(self) -> Sequence[Recipe]:
-        return tuple(self._parts.values())
+        models = [part for part in self._parts.values() if isinstance(part, ModelRecipe)]
+        fitted = [recipe for model in models for recipe in model.answers_need(max(model.snapshots))]
+        return (*self._parts.values(), *fitted)
+
+    def answers_need(self, epoch: int) -> tuple[FittedRecipe, ...]:
+        """What must be made, besides the model after `epoch` epochs, before it can answer."""
+        return (FittedRecipe(self, epoch),) if self.defense.fitting else ()
 
     def build(self, bench: Bench) -> None:
         inspection = Inspection()
@@ -146,6 +158,7 @@ class ModelRecipe:
             name: recipe.open(bench.store, bench.device)  # type: ignore[attr-defined]
             for name, recipe in self._parts.items()
         }
+        inputs |= {f"{name}/reserve": _rows(bench, self.reserve) for name in self._trained_on_reserve}
         rows = self._training_set(bench, inputs)
         plan = Plan(rows, self.ground.classes, config, self.defense, self.seed, missing, inputs, bench.fetch)
         keeper = StoreKeeper(self.key, self.artifact, max(self.snapshots), bench)
@@ -155,47 +168,50 @@ class ModelRecipe:
             keeper.done()
 
     def _training_set(self, bench: Bench, inputs: Mapping[str, Any]) -> TrainingSet:
-        # Indexing copies: what a training changes in place must never reach the shared records.
-        rows = TrainingSet(bench.records.inputs[self.positions], bench.records.labels[self.positions])
-        rows = self.defense.training_set(self._context, inputs, rows)
+        rows = self.defense.training_set(self._context, inputs, _rows(bench, self.positions))
         return in_memory(rows, self.ground.config.engine.in_memory_gb)
 
     def _untrained(self) -> Classifier:
         options: dict[str, OptionValue | tuple[OptionValue, ...]] = self.ground.config.model.options
         return build_model(self.ground.config.model.name, self.ground.input_shape, self.ground.classes, options)
 
-    def open(self, store: Store, device: torch.device, epoch: int | None = None) -> "TrainedModel":
+    def open(self, store: Store, device: torch.device, epoch: int | None = None) -> TrainedModel:
         """The kept model after `epoch` epochs (the last kept one by default), ready to answer."""
-        payload, _ = store.read(self.artifact(max(self.snapshots) if epoch is None else epoch))
+        epoch = max(self.snapshots) if epoch is None else epoch
+        fitted = {}
+        for recipe in self.answers_need(epoch):
+            fitted = recipe.open(store, device)
+        return replace(self._bare(store, device, epoch), defense=self.defense, fitted=fitted)
+
+    def _bare(self, store: Store, device: torch.device, epoch: int) -> TrainedModel:
+        """The kept model as it is, whatever its defenses make of its answers."""
+        payload, _ = store.read(self.artifact(epoch))
         with torch.random.fork_rng():  # its random start is thrown away, and nobody's stream should feel it
             model = self.defense.architecture(self._untrained())
         model.load_state_dict(unpack_state(payload))
-        return TrainedModel(model.to(device).eval(), self.defense, device)
+        return TrainedModel(model.to(device).eval(), Composed(()), device)
+
+    def fit(self, bench: Bench, epoch: int) -> dict[str, dict[str, Tensor]]:
+        """What the defenses fit to the model kept after `epoch` epochs (`raymia.recipes.fitted`)."""
+        bare = self._bare(bench.store, bench.device, epoch)
+        return self.defense.fit(self._context, lambda positions: bare.logits(bench.records.inputs[positions]))
 
     def answer(self, bench: Bench, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.float32]:
-        """float32[N, K]: what the model kept after `epoch` epochs answers on these records."""
-        return self.open(bench.store, bench.device, epoch).logits(bench.records.inputs[positions])
+        """float32[N, Q, K]: the answers of the model kept after `epoch` epochs to the study's queries."""
+        model = self.open(bench.store, bench.device, epoch)
+        forms = asked(bench.records.inputs[positions], self.ground.config.queries)
+        return np.stack([model.logits(form) for form in forms], axis=1)
+
+    def gradient_norms(self, bench: Bench, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.float64]:
+        """float64[N]: the norm of the loss's gradient on each of these records."""
+        model = self._bare(bench.store, bench.device, epoch)
+        return model.gradient_norms(bench.records.inputs[positions], bench.records.labels[positions])
 
     def history(self, store: Store, epoch: int) -> list[float]:
         """Mean training loss of each epoch up to `epoch`."""
         return [float(loss) for loss in store.read(self.artifact(epoch))[1]["history"]]
 
 
-@dataclass(frozen=True)
-class TrainedModel:
-    """A finished model, in eval mode and float32 whatever it was trained in: coarse logits would tie scores."""
-
-    model: nn.Module
-    defense: Composed
-    device: torch.device
-
-    def logits(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
-        """float32[n, K]: what the released model answers to uint8 images [n, H, W, channels] or float32[n, F]."""
-        answers = []
-        # Not inference mode: a defense that answers by an optimization needs gradients of its own.
-        with torch.no_grad():
-            for start in range(0, len(inputs), _ANSWER_BATCH):
-                batch = torch.from_numpy(np.array(inputs[start : start + _ANSWER_BATCH])).to(self.device)
-                batch = as_pixels(batch.permute(0, 3, 1, 2) if batch.ndim == 4 else batch)
-                answers.append(self.defense.release(self.model, batch).float().cpu().numpy())
-        return np.concatenate(answers)
+def _rows(bench: Bench, positions: NDArray[np.int64]) -> TrainingSet:
+    # Indexing copies: what a training changes in place must never reach the shared records.
+    return TrainingSet(bench.records.inputs[positions], bench.records.labels[positions])

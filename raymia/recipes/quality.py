@@ -118,7 +118,7 @@ class QualityRecipe:
         return f"{self.images.ground.config.model.name} trained on {len(self.encoder.positions):,} other records"
 
     def _accuracy(self, model: ModelRecipe, bench: Bench) -> float:
-        logits_NC = model.answer(bench, max(model.snapshots), self.heldout)
+        logits_NC = model.answer(bench, max(model.snapshots), self.heldout)[:, 0]
         return float((logits_NC.argmax(axis=1) == bench.records.labels[self.heldout]).mean())
 
     def open(self, store: Store) -> SyntheticQuality:

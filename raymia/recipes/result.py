@@ -2,8 +2,8 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from raymia.keys import content_key
 from raymia.metrics.membership import AttackMetrics, pool_targets
-from raymia.metrics.populations import GENERATOR, parts
+from raymia.metrics.populations import of_members
 from raymia.metrics.results import SeedResult
 from raymia.metrics.synthetic import SyntheticQuality
 from raymia.metrics.utility import Utility, measure_utility
@@ -45,19 +45,25 @@ class Measured:
         of members (to lower).
         """
         accuracies = [seed.utility.test_accuracy for seed in self.seeds]
-        worst = max(metrics.auc for measure, metrics in self.pooled.items() if parts(measure)[1] != GENERATOR)
-        return sum(accuracies) / len(accuracies), worst
+        return sum(accuracies) / len(accuracies), max(self.pooled[name].auc for name in of_members(self.pooled))
 
 
 @dataclass(frozen=True, eq=False)
 class TargetRecipes:
     """What is measured of one target model. scores: of every attack, the first one on all members by their answers.
 
-    quality: of the generated images it was trained on, if any.
+    quality: of the generated images it was trained on, if any. left_out: measures that cannot be taken, because too few
+    references are IN for some record.
     """
 
     scores: tuple[ScoresRecipe | GeneratorScoresRecipe, ...]
     quality: tuple[QualityRecipe, ...]
+    left_out: tuple[str, ...] = ()
+
+    def without(self, measures: Collection[str]) -> "TargetRecipes":
+        """The same without some measures."""
+        kept = tuple(one for one in self.scores if one.measure not in measures)
+        return replace(self, scores=kept)
 
     @property
     def signals(self) -> SignalsRecipe:
@@ -79,10 +85,14 @@ class TargetRecipes:
 
 @dataclass(frozen=True, eq=False)
 class ResultRecipe:
-    """One setting: what is measured of each of its targets. label: the setting's, no part of its identity."""
+    """One setting: what is measured of each of its targets. label: the setting's, no part of its identity.
+
+    left_out: measures that cannot be taken on some target, and so on none.
+    """
 
     label: str
     targets: tuple[TargetRecipes, ...]
+    left_out: tuple[str, ...] = ()
 
     kind = "results"
     workers = 1
@@ -127,7 +137,10 @@ class ResultRecipe:
             measure = recipes[0].measure
             scores, members = zip(*(recipe.scores(store) for recipe in recipes), strict=True)
             metrics = [recipe.metrics(store) for recipe in recipes]
-            pooled[measure] = pool_targets(metrics, scores, members, generator(recipes[0].seed, "pool", measure))
+            found = pool_targets(metrics, scores, members, generator(recipes[0].seed, "pool", measure))
+            if metrics[0].epsilon_lower is not None:
+                found = replace(found, epsilon_lower=_largest_bound(recipes, scores, members))
+            pooled[measure] = found
         return pooled
 
     def _train_loss(self, store: Store) -> list[float]:
@@ -144,6 +157,16 @@ class ResultRecipe:
             train_loss=tuple(content["train_loss"]),
             quality=tuple(SyntheticQuality.from_dict(one) for one in content["quality"]),
         )
+
+
+def _largest_bound(
+    recipes: Sequence[ScoresRecipe | GeneratorScoresRecipe], scores: Sequence[Any], members: Sequence[Any]
+) -> float:
+    """The best of the targets' bounds on ε, each at a level that holds for all of them at once."""
+    runs = zip(recipes, scores, members, strict=True)
+    return max(
+        one.epsilon_lower(own, member, len(recipes)) for one, own, member in runs if isinstance(one, ScoresRecipe)
+    )
 
 
 def _utility(target: TargetRecipes, store: Store) -> Utility:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from raymia.attacks.protocol import Signals
 from raymia.keys import array_digest, content_key
+from raymia.recipes.answers import StoredAnswers, pack_answers, unpack_answers
 from raymia.recipes.ground import Ground, defense_content
 from raymia.recipes.recipe import Bench, Recipe
 from raymia.store import Store
@@ -37,14 +38,24 @@ class AnsweringRecipe(Recipe, Protocol):
     @property
     def defense(self) -> Composed: ...
 
-    def answer(self, bench: Bench, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.float32]: ...
+    def answers_need(self, epoch: int) -> Sequence[Recipe]:
+        """What must be made, besides the model, before it can answer."""
+        ...
+
+    def answer(self, bench: Bench, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """float32[N, Q, K], to the study's queries."""
+        ...
+
+    def gradient_norms(self, bench: Bench, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.float64]: ...
 
     def history(self, store: Store, epoch: int) -> list[float]: ...
 
 
 @dataclass(frozen=True, eq=False)
 class SignalsRecipe:
-    """The answers of one model, as it was after `epoch` epochs, on records at `positions` (int64[N])."""
+    """The answers of one model, as it was after `epoch` epochs, to the study's queries on records at `positions`
+    (int64[N]).
+    """
 
     model: AnsweringRecipe
     epoch: int
@@ -60,10 +71,12 @@ class SignalsRecipe:
             "model": self.model.key,
             "epoch": self.epoch,
             "positions": array_digest(self.positions),
-            "queries": ["identity"],
+            "queries": list(self.model.ground.config.queries),
             "release": defense_content(self.model.defense, frozenset({Stage.RELEASE})),
             "version": VERSIONS["signals"],
         }
+        if fitted := [recipe.key for recipe in self.model.answers_need(self.epoch)]:
+            content["fitted"] = fitted
         return content_key("signals", content)
 
     @property
@@ -79,19 +92,69 @@ class SignalsRecipe:
         return (f"signals/{self.key}",)
 
     def requires(self) -> Sequence[Recipe]:
-        return (self.model,)
+        return (self.model, *self.model.answers_need(self.epoch))
 
     def build(self, bench: Bench) -> None:
         started = time.monotonic()
-        logits_NC = self.model.answer(bench, self.epoch, self.positions)
-        labels_N = bench.records.labels[self.positions]
-        payload = pack_arrays(logits_NQC=logits_NC[:, None, :], labels_N=labels_N)
-        bench.store.write(self.artifacts[0], payload, {"seconds": time.monotonic() - started})
+        logits_NQC = self.model.answer(bench, self.epoch, self.positions)
+        payload, meta = pack_answers(logits_NQC, bench.records.labels[self.positions])
+        bench.store.write(self.artifacts[0], payload, {**meta, "seconds": time.monotonic() - started})
 
     def open(self, store: Store) -> Signals:
         """Read the signals back."""
-        arrays = unpack_arrays(store.read(self.artifacts[0])[0])
-        return Signals(arrays["logits_NQC"], arrays["labels_N"])
+        return Signals(*unpack_answers(*store.read(self.artifacts[0])))
+
+    def stored(self, store: Store) -> StoredAnswers:
+        """The answers left in the store, to be read in parts."""
+        return StoredAnswers.open(store, self.artifacts[0])
+
+
+@dataclass(frozen=True, eq=False)
+class GradientNormRecipe:
+    """The norm of the loss's gradient by the weights, for the records of some signals, on the same model."""
+
+    signals: SignalsRecipe
+
+    kind = "signals"
+    workers = 1
+    threads = 1
+
+    @cached_property
+    def key(self) -> str:
+        # The gradient is of the model itself, whatever its release makes of the answers.
+        signals = self.signals
+        content = {
+            "model": signals.model.key,
+            "epoch": signals.epoch,
+            "positions": array_digest(signals.positions),
+            "version": VERSIONS["signals"],
+        }
+        return content_key("gradient norms", content)
+
+    @property
+    def label(self) -> str:
+        return f"gradient norms of {self.signals.model.label}"
+
+    @property
+    def gpus(self) -> float:
+        return self.signals.gpus
+
+    @property
+    def artifacts(self) -> tuple[str, ...]:
+        return (f"signals/{self.key}",)
+
+    def requires(self) -> Sequence[Recipe]:
+        return (self.signals.model,)
+
+    def build(self, bench: Bench) -> None:
+        started = time.monotonic()
+        norms_N = self.signals.model.gradient_norms(bench, self.signals.epoch, self.signals.positions)
+        payload = pack_arrays(gradient_norm_N=norms_N)
+        bench.store.write(self.artifacts[0], payload, {"seconds": time.monotonic() - started})
+
+    def open(self, store: Store) -> NDArray[np.float64]:
+        """float64[N], in the order of the signals' positions."""
+        return unpack_arrays(store.read(self.artifacts[0])[0])["gradient_norm_N"]
 
 
 def pack_arrays(**arrays: NDArray[Any]) -> bytes:

@@ -68,7 +68,8 @@ def quad_plan(
     """Paper 1's split for target model number `target`: equal, disjoint parts of one permutation.
 
     part_size: records in each part; None takes as many as there are. reserve: a fifth equal part for the defender
-    (a defense that needs data the target does not train on). canaries: further records set aside to be audited apart.
+    (a defense that needs data the target does not train on). canaries: further records set aside to be audited apart,
+    the same for every target.
     Raises InputError when the records do not suffice.
     """
     order = [Role.TARGET_IN, Role.TARGET_OUT, Role.SHADOW_IN, Role.SHADOW_OUT]
@@ -83,10 +84,38 @@ def quad_plan(
             f"plan.part_size: {len(order)} parts of {size} records and {canaries} canaries need {needed} records, "
             f"the data set has {records}: {remedy}"
         )
-    permutation = generator(seed, "plan", target).permutation(records)
+    set_aside = np.sort(generator(seed, "canaries").permutation(records)[:canaries])
+    others = np.setdiff1d(np.arange(records), set_aside)
+    permutation = others[generator(seed, "plan", target).permutation(len(others))]
     roles = {role: np.sort(permutation[i * size : (i + 1) * size]) for i, role in enumerate(order)}
-    roles[Role.CANARY] = np.sort(permutation[size * len(order) : needed])
-    return MembershipPlan(roles)
+    return MembershipPlan({**roles, Role.CANARY: set_aside})
+
+
+def apart_plan(
+    records: int,
+    *,
+    part_size: int,
+    seed: int,
+    target: int,
+    searched: tuple[int, int],
+    reserve: bool = False,
+    canaries: int = 0,
+) -> MembershipPlan:
+    """`quad_plan` on the records that no plan of another study uses.
+
+    searched: that study's seed and number of targets, all else being the same. Raises InputError when what is left does
+    not suffice.
+    """
+    free = np.ones(records, dtype=bool)
+    for other in range(searched[1]):
+        taken = quad_plan(
+            records, part_size=part_size, seed=searched[0], target=other, reserve=reserve, canaries=canaries
+        )
+        for positions in taken.roles.values():
+            free[positions] = False
+    left = np.flatnonzero(free)
+    plan = quad_plan(len(left), part_size=part_size, seed=seed, target=target, reserve=reserve, canaries=canaries)
+    return MembershipPlan({role: left[positions] for role, positions in plan.roles.items()})
 
 
 def reference_membership(scored: int, *, models: int, seed: int, target: int) -> NDArray[np.bool_]:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from raymia.metrics.intervals import ALPHA
 from raymia.metrics.populations import APART
 from raymia.metrics.results import WORST
+from raymia.privacy import MEANINGLESS
 from raymia.report.legend import Legend
 from raymia.report.panel import Looks, Panel, add_labels, draw_panel
 from raymia.report.rows import (
@@ -93,8 +94,11 @@ def notes(rows: Sequence[Row]) -> list[str]:
         )
     if any(varied([row for row in rows if row["defense"] == defense]) for defense in defenses(rows)):
         found.append("Small numbers: the hyperparameter.")
-    if not any("dp_sgd" in row["defense"] for row in rows):
+    private = [row["epsilon"] for row in rows if row.get("epsilon") is not None]
+    if not private:
         found.append("no DP-SGD line")
+    elif max(private) > MEANINGLESS:
+        found.append(f"DP-SGD's numbers are its ε; above {MEANINGLESS:g} it is no meaningful guarantee.")
     return found
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from raymia.metrics.populations import GENERATOR, POPULATIONS
+from raymia.metrics.populations import POPULATIONS, SPECIAL
 from raymia.metrics.results import WORST
 from raymia.metrics.summary import POOLED
 from raymia.report.rows import Row, chosen, pooled, settings_with, undefended
 
-OF_MEMBERS = tuple(name for name in POPULATIONS if name != GENERATOR)
+OF_MEMBERS = tuple(name for name in POPULATIONS if name not in SPECIAL)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
-from raymia.metrics.populations import ALL, DIRECT, GENERATOR, INDIRECT, arranged, parts
+from raymia.metrics.populations import ALL, CANARY, DIRECT, GENERATOR, INDIRECT, arranged, parts
 from raymia.report.rows import words
 from raymia.report.style import INK, LINE_COLORS, QUIET, new_figure, plain_axes
 
@@ -21,6 +21,7 @@ _LINE_STYLES: dict[str, Any] = {
     ALL: "-",
     DIRECT: (0, (5, 1.5)),
     INDIRECT: (0, (1, 1.2)),
+    CANARY: (0, (3, 1, 1, 1, 1, 1)),
     GENERATOR: (0, (6, 1.5, 1, 1.5)),
 }
 

@@ -5,15 +5,17 @@ row repeats its setting's accuracies, and the attack `worst` stands for the stro
 its populations of members.
 """
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from raymia.metrics.populations import ALL, APART
 from raymia.metrics.results import UNDEFENDED, WORST
 from raymia.metrics.summary import POOLED
+from raymia.metrics.summary import hyperparameters as columns_of
 
 Row = Mapping[str, Any]
+
+DP_SGD = "dp_sgd"
 
 # The order of columns, lines and legends in every figure and table.
 KNOWN_DEFENSES = (
@@ -24,13 +26,11 @@ KNOWN_DEFENSES = (
     "relaxloss",
     "dropout",
     "diffusion_mixup",
+    DP_SGD,
 )
 
 # A setting may cost this much test accuracy (a fraction) and still be the one chosen for its defense.
 ACCURACY_ALLOWANCE = 0.02
-
-# `mixup.alpha` is a hyperparameter; `tpr_at_fpr_0.1_low` is not.
-_HYPERPARAMETER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 def defenses(rows: Iterable[Row]) -> list[str]:
@@ -72,8 +72,15 @@ def undefended(rows: Iterable[Row]) -> Row | None:
 
 
 def hyperparameters(row: Row) -> dict[str, Any]:
-    """The hyperparameters the row's setting has, by column name."""
-    return {key: row[key] for key in row if _HYPERPARAMETER.fullmatch(key) and row[key] is not None}
+    """What tells the row's setting from others of its defense, by column name.
+
+    DP-SGD's settings stand on one line, by the ε that they spend, however they came to it.
+    """
+    found = columns_of(row)
+    if row.get("epsilon") is None:
+        return found
+    others = {name: value for name, value in found.items() if not name.startswith(f"{DP_SGD}.")}
+    return {**others, f"{DP_SGD}.ε": float(f"{row['epsilon']:.3g}")}
 
 
 def varied(rows: Sequence[Row]) -> list[str]:

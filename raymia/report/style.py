@@ -25,14 +25,16 @@ _KNOWN_LOOKS = (
     ("#D55E00", "D"),
     ("#CC79A7", "v"),
     ("#5E2B97", "p"),
+    ("#A50026", ">"),
 )
 _OTHER_LOOKS = (
     ("#56B4E9", "P"),
     ("#7F7F7F", "X"),
     ("#8C510A", "<"),
     ("#6B8E23", "h"),
-    ("#A50026", ">"),
     ("#3B5B66", "d"),
+    ("#DE77AE", "8"),
+    ("#1B7837", "H"),
 )
 # Strokes only: neither a defense's marker nor hollow.
 POPULATION_MARKERS = {DIRECT: "x", INDIRECT: "+"}

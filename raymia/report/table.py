@@ -11,6 +11,7 @@ from raymia.metrics.intervals import ALPHA
 from raymia.metrics.results import UNDEFENDED, WORST
 from raymia.report import cells
 from raymia.report.grid import grid
+from raymia.report.guarantee_table import guarantee_table
 from raymia.report.population_table import population_tables
 from raymia.report.rows import Row, attacks, pooled, settings_with, words
 from raymia.report.summary import summary_lines
@@ -18,6 +19,8 @@ from raymia.report.summary import summary_lines
 # Up to this many settings, each has its verdict beside it and takes two lines; more take one line under their verdict.
 FEW_SETTINGS = 10
 _WIDE = 92
+# Two values with their intervals, the verdict's longest word, and the spaces between.
+_NARROW_COLUMNS = 23 + 25 + 15 + 3
 _VERDICT_STYLES = {LESS: "green", MORE: "red", SAME: "yellow"}
 _ASCII = str.maketrans({"±": "~", "×": "x", "Δ": "d", "–": "-", "…": "."})
 
@@ -36,11 +39,13 @@ _COLUMN_SETS: tuple[tuple[_Column, ...], ...] = (
 )
 
 
-def print_study_end(console: Console, rows: Sequence[Row], failures: Sequence[tuple[str, str]] = ()) -> None:
+def print_study_end(
+    console: Console, rows: Sequence[Row], failures: Sequence[tuple[str, str]] = (), remarks: Sequence[str] = ()
+) -> None:
     """Print a study's last screen: frontier, AUC of each attack and population, summary, what failed and why.
 
-    rows: of `frontier.csv`. failures: (setting, reason). Plain text where the console is no terminal, ASCII where it
-    can write no more.
+    rows: of `frontier.csv`. failures: (setting, reason). remarks: further sentences. Plain text where the console is no
+    terminal, ASCII where it can write no more.
     """
     parts: list[RenderableType] = []
     settings = pooled(rows, WORST)
@@ -48,7 +53,9 @@ def print_study_end(console: Console, rows: Sequence[Row], failures: Sequence[tu
         parts += [frontier_table(rows, console.width), Text(), attack_table(rows), Text()]
         by_population = population_tables(rows, console.width, many=len(settings) > FEW_SETTINGS)
         parts += [part for table in by_population for part in (table, Text())]
-    parts += [Text(line) for line in summary_lines(rows)]
+    if (spent := guarantee_table(rows)) is not None:
+        parts += [spent, Text()]
+    parts += [Text(line) for line in (*summary_lines(rows), *remarks)]
     if failures:
         parts += [Text(), failure_table(failures)]
     with console.capture() as captured:
@@ -110,7 +117,8 @@ def _few(found: Sequence[Row], width: int) -> Table:
     """Two lines a setting: each value, and under it the paired difference."""
     wide = width >= _WIDE
     table = grid()
-    table.add_column("setting", overflow="fold")
+    # A long name may break anywhere, a verdict only between words.
+    table.add_column("setting", overflow="fold", max_width=None if wide else width - _NARROW_COLUMNS)
     table.add_column("test accuracy (%)\nΔ (paired)", no_wrap=True)
     table.add_column("worst attack AUC\nΔ (paired)", no_wrap=True)
     table.add_column("verdict", min_width=19 if wide else 15)

@@ -1,16 +1,19 @@
 """What a study leaves behind: the table, the figures, the record, and its runs in MLflow."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from raymia.attacks import LEAST_IN
+from raymia.defenses.dp_sgd import spent_epsilon
 from raymia.keys import content_key
 from raymia.metrics.comparison import Scored, paired_on_records
 from raymia.metrics.results import SettingResult
 from raymia.metrics.roc import roc_curve
 from raymia.metrics.summary import Row, rows
 from raymia.metrics.table import write_csv
+from raymia.privacy import Guarantee
 from raymia.recipes.recipe import walk
 from raymia.recipes.result import Measured, ResultRecipe
 from raymia.recipes.scores import ScoresRecipe
@@ -42,7 +45,14 @@ class MeasuredSetting:
             hyperparameters=self.setting.hyperparameters,
             seeds=self.measured.seeds,
             pooled=dict(self.measured.pooled),
+            guarantee=self._guarantee,
         )
+
+    @property
+    def _guarantee(self) -> Guarantee | None:
+        model = self.recipe.targets[0].signals.model
+        training = model.ground.config.training
+        return spent_epsilon(model.defense, len(model.positions), training.batch_size, training.epochs)
 
 
 def read_measured(settings: Iterable[tuple[Setting, ResultRecipe]], store: Store) -> list[MeasuredSetting]:
@@ -65,14 +75,32 @@ def table(study: Study, measured: Sequence[MeasuredSetting], store: Store) -> li
     return rows(results, generator(study.config.seed, "frontier"))
 
 
+def left_out_lines(recipes: Sequence[ResultRecipe]) -> list[str]:
+    """Which attacks were not run on which settings, and why."""
+    settings: dict[tuple[str, ...], list[str]] = {}
+    for recipe in recipes:
+        if recipe.left_out:
+            settings.setdefault(recipe.left_out, []).append(recipe.label)
+    return [
+        f"Not run, since some record has fewer than {LEAST_IN} references that trained on it: {', '.join(measures)} "
+        f"({', '.join(names)}). Offline attacks stand for them; a larger plan.references may bring them."
+        for measures, names in settings.items()
+    ]
+
+
 def _scored(one: MeasuredSetting, store: Store) -> dict[str, Scored]:
     """Each record's score by every attack on the setting's one target."""
     found = {}
     for recipe in one.recipe.targets[0].scores:
         if isinstance(recipe, ScoresRecipe):
-            arrays = unpack_arrays(store.read(recipe.artifacts[0])[0])
-            found[recipe.measure] = Scored(arrays["positions"], arrays["scores"], arrays["member"])
+            found[recipe.measure] = scored_by(recipe, store)
     return found
+
+
+def scored_by(recipe: ScoresRecipe, store: Store) -> Scored:
+    """Each record's score by one attack on one target."""
+    arrays = unpack_arrays(store.read(recipe.artifacts[0])[0])
+    return Scored(arrays["positions"], arrays["scores"], arrays["member"])
 
 
 def write_report(
@@ -103,19 +131,22 @@ def subtitle(study: Study) -> str:
     """How it was measured, in a line."""
     config = study.config
     options = "".join(f", {name} {value}" for name, value in config.model.options.items())
-    targets = config.plan.targets
+    targets, references, canaries = config.plan.targets, config.plan.references, config.plan.canaries
+    attackers = f"a shadow and {references} references" if references else "a shadow"
+    planted = f"{canaries} {config.plan.canary_kind} canaries, " if canaries else ""
     return (
         f"{config.model.name}{options}, {config.training.epochs} epochs, {config.training.precision}; "
-        f"{targets} target{'s' * (targets > 1)} with a shadow each, seed {config.seed}"
+        f"{targets} target{'s' * (targets > 1)} with {attackers} each, {planted}seed {config.seed}"
     )
 
 
 def _parts(study: Study) -> list[Role]:
-    return [role for role, positions in study.blueprint.plan(0).roles.items() if len(positions)]
+    roles = study.blueprint.plan(0).roles
+    return [role for role, positions in roles.items() if len(positions) and role is not Role.CANARY]
 
 
-def study_record(study: Study, name: str) -> StudyRecord:
-    """The study as MLflow's parent run."""
+def study_record(study: Study, name: str, more: Mapping[str, str]) -> StudyRecord:
+    """The study as MLflow's parent run, with more tags."""
     params = {
         "space": study.space.name,
         "dataset": study.config.data.dataset,
@@ -128,7 +159,7 @@ def study_record(study: Study, name: str) -> StudyRecord:
     if any(recipe.kind == "generators" for recipe in walk(study.recipes)):
         generating = study.config.diffusion.model_dump(mode="json")
         params |= {f"diffusion.{name}": value for name, value in generating.items()}
-    tags = {"raymia.data": study.facts.fingerprint, "raymia.git_commit": git_commit() or "unknown"}
+    tags = {"raymia.data": study.facts.fingerprint, "raymia.git_commit": git_commit() or "unknown", **more}
     return StudyRecord(study.key, name, params, tags, study.config.to_yaml())
 
 

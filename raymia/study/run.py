@@ -74,7 +74,7 @@ def run_trials(
 
     found: what was there before. Raises RunError when Ray itself fails.
     """
-    workshop = open_workshop(ray.put(records), store)
+    workshop = open_workshop(ray.put(study.blueprint.planted(records)), store)
     trials = Trials()
 
     def order(number: int, setting: Setting) -> None:

@@ -1,7 +1,9 @@
 """One run of `tune`, from the checked command line to the table on the screen."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import click
@@ -27,6 +29,7 @@ from raymia.study.publish import (
     MeasuredSetting,
     device_seconds,
     failed_record,
+    left_out_lines,
     read_measured,
     study_record,
     table,
@@ -41,7 +44,11 @@ from raymia.tracking import Tracker, check_tracking_uri, default_tracking_uri
 
 @dataclass
 class Session:
-    """What the command line asked for. results: a folder, or the URI of one that every node reaches."""
+    """What the command line asked for. results: a folder, or the URI of one that every node reaches.
+
+    tags: of the study's run in MLflow. more: writes further pages of the report into the study's folder, from the
+    table's rows; their paths.
+    """
 
     config: StudyConfig
     space: Space
@@ -51,6 +58,8 @@ class Session:
     address: str | None
     fresh: bool
     quiet: bool
+    tags: Mapping[str, str] = field(default_factory=dict)
+    more: Callable[[Path, Sequence[Row]], list[Path]] | None = None
 
     def __post_init__(self) -> None:
         self.console = Console()
@@ -201,6 +210,7 @@ class Session:
             raise RunError("no setting could be measured: " + "; ".join(f"{name}: {why}" for name, why in failures))
         found = table(study, measured, self.store)
         paths = write_report(study, folder, measured, found, self.store)
+        paths += self.more(folder.path, found) if self.more else []
         cost = {
             "wall_seconds": round(time.time() - started, 1),
             "device_seconds": round(device_seconds([one.recipe for one in measured], self.store), 1),
@@ -209,12 +219,13 @@ class Session:
         folder.write_record(study, "complete", failures=failures, cost=cost)
         tracker.study_finished({"device_seconds": cost["device_seconds"]}, [*paths, folder.path / "study.json"])
         tracker.close()
-        self._say_end(folder, found, failures, tracker)
+        self._say_end(folder, found, failures, left_out_lines([one.recipe for one in measured]), tracker)
         return 1 if failures else 0
 
     def _tracker(self, study: Study, folder: StudyFolder) -> Tracker:
         experiment = f"raymia/{study.dataset}"
-        return Tracker.open(self.uri, experiment, study_record(study, folder.name), folder.path / "unsent.jsonl")
+        record = study_record(study, folder.name, self.tags)
+        return Tracker.open(self.uri, experiment, record, folder.path / "unsent.jsonl")
 
     def _say_facts(self, facts: DataFacts) -> None:
         dropped = f", {facts.duplicates_dropped} exact duplicates dropped" if facts.duplicates_dropped else ""
@@ -229,11 +240,16 @@ class Session:
         self.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
     def _say_end(
-        self, folder: StudyFolder, found: list[Row], failures: list[tuple[str, str]], tracker: Tracker
+        self,
+        folder: StudyFolder,
+        found: list[Row],
+        failures: list[tuple[str, str]],
+        remarks: list[str],
+        tracker: Tracker,
     ) -> None:
         from raymia.report.table import print_study_end
 
-        print_study_end(self.console, found, failures)
+        print_study_end(self.console, found, failures, remarks)
         for warning in tracker.warnings:
             self._say(warning, style="yellow")
         self._say(f"table    {folder.path / 'frontier.csv'}")

@@ -9,6 +9,7 @@ from raymia.metrics.intervals import t_interval
 from raymia.metrics.results import SettingResult
 from raymia.metrics.summary import columns, rows
 from raymia.metrics.table import read_csv, write_csv
+from raymia.privacy import Guarantee
 from tests.metrics.made_results import Rows, row, setting, table
 
 NONE = setting("none", "none", [0.80, 0.82, 0.84], {"loss": [0.60, 0.65, 0.70], "entropy": [0.58, 0.62, 0.66]})
@@ -31,17 +32,27 @@ WORSE = setting(
 STUDY = [NONE, BETTER, WORSE]
 
 
+DP = ("epsilon", "delta", "epsilon_lower")
+
+
+def test_what_dp_sgd_spends_stands_in_every_row_of_its_setting() -> None:
+    private = replace(STUDY[1], guarantee=Guarantee(8.0, 1e-3, "prv"))
+    found = table([STUDY[0], private, *STUDY[2:]])
+    assert {(row["epsilon"], row["delta"]) for row in found if row["setting"] == private.setting} == {(8.0, 1e-3)}
+    assert {row["epsilon"] for row in found if row["setting"] != private.setting} == {None}
+
+
 def test_columns_in_order() -> None:
     expected = (
         "setting,defense,label_smoothing.epsilon,label_smoothing.form,mixup.alpha,seed,train_accuracy,test_accuracy,"
-        "generalization_gap,test_accuracy_low,test_accuracy_high,ece,attack,population,members,nonmembers,"
+        "generalization_gap,test_accuracy_low,test_accuracy_high,ece,epsilon,delta,attack,population,members,nonmembers,"
         "auc,auc_low,auc_high,interval_kind,"
         "tpr_at_fpr_0.1,tpr_at_fpr_0.1_low,tpr_at_fpr_0.1_high,tpr_at_fpr_0.1_realised,"
         "tpr_at_fpr_0.01,tpr_at_fpr_0.01_low,tpr_at_fpr_0.01_high,tpr_at_fpr_0.01_realised,"
         "tpr_at_fpr_0.001,tpr_at_fpr_0.001_low,tpr_at_fpr_0.001_high,tpr_at_fpr_0.001_realised,"
         "balanced_accuracy,balanced_accuracy_low,balanced_accuracy_high,"
         "balanced_accuracy_shadow,balanced_accuracy_shadow_low,balanced_accuracy_shadow_high,"
-        "ppv_prior_0.01,ppv_prior_0.1,delta_auc,delta_auc_low,delta_auc_high,"
+        "ppv_prior_0.01,ppv_prior_0.1,epsilon_lower,delta_auc,delta_auc_low,delta_auc_high,"
         "delta_test_accuracy,delta_test_accuracy_low,delta_test_accuracy_high,verdict,on_frontier,p_on_frontier"
     )
     assert ",".join(columns(STUDY)) == expected
@@ -63,7 +74,7 @@ def test_without_populations_the_table_is_what_it_was_before_there_were_any() ->
     assert {one["members"] for one in now if one["attack"] != "worst"} == {150}
     for old, new in zip(before, now, strict=True):
         assert list(new) == list(columns(STUDY))
-        assert {name: new[name] for name in new if name not in ("population", "members", "nonmembers")} == (
+        assert {name: new[name] for name in new if name not in ("population", "members", "nonmembers", *DP)} == (
             pytest.approx(old)
         )
 

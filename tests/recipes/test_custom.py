@@ -97,9 +97,9 @@ def test_answers_are_kept_of_every_record_in_evaluation_mode(digits: Records, be
     model = signals.model
     assert isinstance(model, CustomModelRecipe)
     answers = model.answer(bench, 99, np.arange(400))
-    assert answers.shape == (400, 10)
+    assert answers.shape == (400, 1, 10)
     kept = signals.open(bench.store)
-    np.testing.assert_array_equal(kept.logits_NQC[:, 0], answers[signals.positions])
+    np.testing.assert_array_equal(kept.logits_NQC[:, 0], answers[signals.positions][:, 0])
 
 
 def test_changed_code_is_another_model(digits: Records, write: Write) -> None:

@@ -188,14 +188,14 @@ def test_every_setting_meets_the_same_plans_and_seeds(digits: Records) -> None:
             scores = result.targets[number].scores[0]
             for signals, members, answered in (
                 (scores.target, plan[Role.TARGET_IN], plan.scored),
-                (scores.shadow, plan[Role.SHADOW_IN], plan.shadow),
+                (scores.shadow.signals, plan[Role.SHADOW_IN], plan.shadow),
             ):
                 trained = signals.model
                 assert isinstance(trained, ModelRecipe)
                 np.testing.assert_array_equal(trained.positions, members)
                 np.testing.assert_array_equal(signals.positions, answered)
             np.testing.assert_array_equal(scores.exposure, 2 * np.isin(plan.scored, plan[Role.TARGET_IN]))
-            np.testing.assert_array_equal(scores.shadow_exposure, 2 * np.isin(plan.shadow, plan[Role.SHADOW_IN]))
+            np.testing.assert_array_equal(scores.shadow.exposure, 2 * np.isin(plan.shadow, plan[Role.SHADOW_IN]))
     seeds = {(number, one.targets[number].scores[0].target.model.seed) for one in made for number in (0, 1)}  # type: ignore[attr-defined]
     assert len(seeds) == 2
     assert len({seed for _, seed in seeds}) == 2
@@ -204,9 +204,9 @@ def test_every_setting_meets_the_same_plans_and_seeds(digits: Records) -> None:
 def test_a_shadow_is_trained_as_its_target_is(digits: Records) -> None:
     blueprint, [_, setting] = study_of(digits, {"mixup": {"alpha": 0.2}, "early_stopping": {"fraction": 0.5}})
     scores = blueprint.result(setting).targets[0].scores[0]
-    target, shadow = scores.target.model, scores.shadow.model
+    target, shadow = scores.target.model, scores.shadow.signals.model
     assert target.defense == shadow.defense
-    assert scores.target.epoch == scores.shadow.epoch == 1
+    assert scores.target.epoch == scores.shadow.signals.epoch == 1
     assert target.key != shadow.key
 
 

@@ -11,14 +11,17 @@ from numpy.typing import NDArray
 
 from raymia.attacks import ATTACKS, attack_named
 from raymia.keys import content_key
+from raymia.metrics.populations import ALL
 from raymia.models import build_model
 from raymia.recipes.ground import Ground
-from raymia.recipes.model import TrainedModel
+from raymia.recipes.queries import asked
 from raymia.recipes.recipe import Bench, Recipe, make
-from raymia.recipes.scores import ScoresRecipe
+from raymia.recipes.scores import ScoresRecipe, Witness
 from raymia.recipes.signals import SignalsRecipe, pack_arrays, unpack_arrays
+from raymia.recipes.trained import TrainedModel
+from raymia.recipes.witnesses import Witnesses
 from raymia.records import Records
-from raymia.records.plan import Exposure, Role, quad_plan
+from raymia.records.plan import Exposure, Role, quad_plan, reference_membership
 from raymia.seeds import derive_seed
 from raymia.store import Store
 from raymia.training.defense import Composed
@@ -58,11 +61,21 @@ class Untrained:
     def build(self, bench: Bench) -> None:
         """There is nothing to keep."""
 
+    def answers_need(self, epoch: int) -> Sequence[Recipe]:
+        return ()
+
     def answer(self, bench: Bench, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        model, forms = self._model(bench), asked(bench.records.inputs[positions], self.ground.config.queries)
+        return np.stack([model.logits(form) for form in forms], axis=1)
+
+    def gradient_norms(self, bench: Bench, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.float64]:
+        return self._model(bench).gradient_norms(bench.records.inputs[positions], bench.records.labels[positions])
+
+    def _model(self, bench: Bench) -> TrainedModel:
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(0, *self.stream))
             model = build_model("cnn", (1, 8, 8), 10, {"widths": [4, 8, 8]})
-        return TrainedModel(model.eval(), self.defense, bench.device).logits(bench.records.inputs[positions])
+        return TrainedModel(model.eval(), self.defense, bench.device)
 
     def history(self, store: Store, epoch: int) -> list[float]:
         return []
@@ -70,12 +83,19 @@ class Untrained:
 
 def untrained_scores(ground: Ground, attack: str, target: int) -> ScoresRecipe:
     plan = quad_plan(ground.records, part_size=100, seed=0, target=target)
-    scored = SignalsRecipe(Untrained(ground, ("target", target), plan[Role.TARGET_IN]), 0, plan.scored)
-    shadow = SignalsRecipe(Untrained(ground, ("shadow", target), plan[Role.SHADOW_IN]), 0, plan.shadow)
-    exposure = exposure_of(np.isin(plan.scored, plan[Role.TARGET_IN]))
-    return ScoresRecipe(
-        attack_named(attack), scored, exposure, shadow, exposure_of(np.isin(plan.shadow, plan[Role.SHADOW_IN]))
-    )
+
+    def witness(positions: NDArray[np.int64], members: NDArray[np.int64], *stream: str | int) -> Witness:
+        answers = SignalsRecipe(Untrained(ground, stream, members), 0, positions)
+        return Witness(answers, exposure_of(np.isin(positions, members)))
+
+    halves = reference_membership(len(plan.scored), models=16, seed=0, target=target)
+    references = [
+        witness(plan.scored, plan.scored[half], "reference", target, number) for number, half in enumerate(halves)
+    ]
+    scored = witness(plan.scored, plan[Role.TARGET_IN], "target", target)
+    shadow = witness(plan.shadow, plan[Role.SHADOW_IN], "shadow", target)
+    outside = [SignalsRecipe(one.signals.model, 0, plan.shadow) for one in (scored, *references)]
+    return Witnesses(scored, shadow, tuple(references), tuple(outside)).scores(attack_named(attack), ALL)
 
 
 def exposure_of(member: NDArray[np.bool_]) -> NDArray[np.int8]:
@@ -91,7 +111,7 @@ def flipped(exposure: NDArray[np.int8]) -> NDArray[np.int8]:
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_an_untrained_model_gives_nobody_away(digits: Records, bench: Bench, attack: str) -> None:
     """AUC 0.5 lies within the 95% interval, for all but the odd one of ten targets, and on average it is there."""
-    ground = ground_of(digits)
+    ground = ground_of(digits, {"queries": ["identity", "shifts"]})
     found = []
     for target in range(10):
         recipe = untrained_scores(ground, attack, target)
@@ -111,7 +131,9 @@ def by_heart(noise: Records, tmp_path_factory: pytest.TempPathFactory) -> tuple[
         noise,
         plan__part_size=100,
         plan__targets=1,
+        plan__references=16,
         attacks=list(ATTACKS),
+        queries=["identity", "shifts"],
         model__name="mlp",
         model__options={"hidden": [64]},
         training__epochs=60,
@@ -128,9 +150,8 @@ def test_what_a_model_learned_by_heart_is_found(by_heart: tuple[Store, dict[str,
     metrics = recipes[attack].metrics(store)
     assert metrics.auc_low > 0.5
     assert metrics.balanced_accuracy.value > 0.55
-    scores, member = recipes[attack].scores(store)
-    assert scores.dtype == np.float64
-    assert scores[member].mean() > scores[~member].mean()
+    assert metrics.balanced_accuracy_shadow is None or metrics.balanced_accuracy_shadow.value > 0.55
+    assert recipes[attack].scores(store)[0].dtype == np.float64
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -154,7 +175,7 @@ def test_the_shadows_membership_does_change_them(
 ) -> None:
     store, recipes = by_heart
     recipe = recipes["nn_sorted_logits"]
-    other = replace(recipe, shadow_exposure=flipped(recipe.shadow_exposure))
+    other = replace(recipe, shadow=replace(recipe.shadow, exposure=flipped(recipe.shadow.exposure)))
     assert other.key != recipe.key
     make(other, Bench(noise, store))
     assert other.metrics(store).auc < 0.5
@@ -192,7 +213,7 @@ def test_signals_are_the_models_answers_to_the_records_themselves(
     assert kept.logits_NQC.shape == (80, 1, 10)
     assert kept.logits_NQC.dtype == np.float32
     np.testing.assert_array_equal(kept.labels_N, digits.labels[signals.positions])
-    np.testing.assert_array_equal(kept.logits_NQC[:, 0], signals.model.answer(bench, 2, signals.positions))
+    np.testing.assert_array_equal(kept.logits_NQC, signals.model.answer(bench, 2, signals.positions))
 
 
 def test_packed_arrays_come_back_and_pickles_do_not() -> None:

@@ -49,7 +49,7 @@ def models_of(result: ResultRecipe) -> list[ModelRecipe]:
     """The target and the shadow."""
     first = result.targets[0].scores[0]
     assert isinstance(first, ScoresRecipe)
-    return [first.target.model, first.shadow.model]  # type: ignore[list-item]
+    return [first.target.model, first.shadow.signals.model]  # type: ignore[list-item]
 
 
 def images_of(model: Recipe) -> SyntheticRecipe:
@@ -231,7 +231,7 @@ def test_quality_is_measured_with_models_that_saw_neither_set(made: tuple[Result
     quality = recipe.open(bench.store)
     assert quality.images == 30
     assert quality.cas is not None
-    answers = recipe.generated.answer(bench, 2, recipe.heldout).argmax(axis=1)
+    answers = recipe.generated.answer(bench, 2, recipe.heldout)[:, 0].argmax(axis=1)
     assert quality.cas.value == pytest.approx((answers == bench.records.labels[recipe.heldout]).mean())
     assert quality.pixels.closer.references == 40
     sheet = recipe.sheet(bench.store)

@@ -12,6 +12,7 @@ from raymia.records.plan import (
     REFERENCE_BLOCK,
     MembershipPlan,
     Role,
+    apart_plan,
     poisson_membership,
     quad_plan,
     reference_membership,
@@ -177,3 +178,21 @@ def test_poisson_canaries_are_independent_fair_coins() -> None:
     assert np.abs(coins.mean(axis=0) - 0.5).max() < 5 * 0.5 / np.sqrt(500)
     np.testing.assert_array_equal(coins[3], poisson_membership(400, seed=0, target=3))
     assert not np.array_equal(coins[3], poisson_membership(400, seed=1, target=3))
+
+
+@given(records=st.integers(30, 400), part_size=st.integers(1, 12), targets=st.integers(1, 4), seed=Seeds)
+def test_a_plan_apart_uses_no_record_of_the_other_study(records: int, part_size: int, targets: int, seed: int) -> None:
+    assume(records >= 4 * part_size)
+    used = [quad_plan(records, part_size=part_size, seed=7, target=one) for one in range(targets)]
+    taken = np.unique(np.concatenate([part for plan in used for part in plan.roles.values()]))
+    assume(records - len(taken) >= 4 * part_size)
+    plan = apart_plan(records, part_size=part_size, seed=seed, target=0, searched=(7, targets))
+    everyone = np.concatenate(list(plan.roles.values()))
+    assert not np.isin(everyone, taken).any()
+    assert len(np.unique(everyone)) == 4 * part_size
+    assert {role: len(plan[role]) for role in PARTS} == dict.fromkeys(PARTS, part_size)
+
+
+def test_a_plan_apart_is_refused_where_too_few_records_are_left() -> None:
+    with pytest.raises(InputError, match=r"set plan\.part_size to"):
+        apart_plan(100, part_size=20, seed=0, target=0, searched=(7, 1))

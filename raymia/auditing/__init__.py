@@ -1,0 +1,1 @@
+"""An audit of somebody's model: its answers in, attacks on them, a verdict out."""
