@@ -43,13 +43,18 @@ class SearchedPlans(_Section):
 
 
 class PlanConfig(_Section):
-    """part_size: records in each of the plan's equal parts (None: all there are). targets: target models a setting.
+    """kind: `quad`, each target on a split of its own (paper 1's); `shared`, one split, of whose halves each target has
+    random ones, so that all share their references; `half`, the replication of papers that attack each of N models by
+    the other N - 1 (here, the first ones by all others), without shadows. Leave-one-out lets a record's count of IN
+    models give its membership away: `half` is for comparing with those papers.
+
+    part_size: records in each of the plan's equal parts (None: all there are). targets: target models a setting.
 
     references: reference models a target, in blocks of 16; more only add to those there are. canaries: records that are
     set apart to be audited, and made of canary_kind. apart_from: another study, none of whose records are used.
     """
 
-    kind: Literal["quad"] = "quad"
+    kind: Literal["quad", "shared", "half"] = "quad"
     part_size: Count | None = None
     targets: Count = 5
     references: Annotated[int, Field(ge=0, multiple_of=16)] = 0

@@ -24,8 +24,6 @@ _PRV_LEAST, _PRV_MOST = 0.1, 100.0
 # Rényi orders: Opacus' own, and larger ones for much noise. Below 12 in parts, and close to 1 for little noise.
 _WHOLE = [*range(2, 64), 64, 80, 100, 128, 180, 256, 360, 512, 720, 1000]
 _ORDERS = [*(1 + x / 1000 for x in (1, 2, 5, 10, 20, 50)), *(1 + x / 10 for x in range(1, 110)), *_WHOLE]
-_MUCH_NOISE = 100.0
-"""From this noise multiplier on whole orders do, and the series of the others hardly end."""
 
 _SCALE = 1000
 
@@ -98,6 +96,7 @@ def noise_for(epsilon: float, rate: float, steps: int, delta: float) -> float:
 
 
 def _search(accountant: str, epsilon: float, rate: float, steps: int, delta: float) -> float:
+    # The series of broken orders hardly end where much noise is tried.
     orders = {"alphas": _WHOLE if epsilon < _PRV_LEAST else _ORDERS} if accountant == "rdp" else {}
     search = opacus_module("accountants.utils").get_noise_multiplier
     with _calm():
@@ -114,7 +113,7 @@ def _search(accountant: str, epsilon: float, rate: float, steps: int, delta: flo
 
 
 def _epsilon(accountant: str, noise_multiplier: float, rate: float, steps: int, delta: float) -> float:
-    orders = {"alphas": _WHOLE if noise_multiplier >= _MUCH_NOISE else _ORDERS} if accountant == "rdp" else {}
+    orders = {"alphas": _ORDERS} if accountant == "rdp" else {}
     account = opacus_module("accountants").create_accountant(accountant)
     account.history = [(noise_multiplier, rate, steps)]
     with _calm():

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raymia.attacks import Attack, Needs, attack_named
-from raymia.config import PlanConfig
 from raymia.defenses import CustomTraining, GeneratedOnly
 from raymia.errors import InputError
 from raymia.metrics.populations import ALL, CANARY, DIRECT, INDIRECT
@@ -25,18 +23,11 @@ from raymia.recipes.result import ResultRecipe, TargetRecipes
 from raymia.recipes.scores import ScoresRecipe, Witness
 from raymia.recipes.signals import AnsweringRecipe, SignalsRecipe
 from raymia.recipes.synthetic import SyntheticRecipe
-from raymia.recipes.witnesses import REFERENCE_NEEDS, Cast, Witnesses
+from raymia.recipes.witnesses import REFERENCE_NEEDS, WITHOUT_HALVES, Cast, Witnesses
 from raymia.records import Records
 from raymia.records.canaries import check_canaries, planted
-from raymia.records.plan import (
-    Exposure,
-    MembershipPlan,
-    Role,
-    apart_plan,
-    poisson_membership,
-    quad_plan,
-    reference_membership,
-)
+from raymia.records.plan import Exposure, MembershipPlan, Role, poisson_membership, reference_membership
+from raymia.records.plan_choice import plan_for
 from raymia.space import Setting
 from raymia.training.defense import Composed
 
@@ -66,11 +57,13 @@ class Blueprint:
                 raise InputError(f"attacks: {attack.name} needs reference models; set plan.references to 16 or more")
             if Needs.QUERIES in attack.needs and len(config.queries) < 2:
                 raise InputError(f"attacks: {attack.name} needs further queries; set queries to [identity, shifts]")
+            if config.plan.kind == "half" and attack.needs & WITHOUT_HALVES:
+                raise InputError(f"attacks: {attack.name} needs records that plan.kind half has not; set it to quad")
 
     def plan(self, target: int) -> MembershipPlan:
         """The membership plan around target model number `target`."""
         config = self.ground.config
-        return _plan(self.ground.records, config.plan, config.seed, target, self.reserve)
+        return plan_for(self.ground.records, config.plan, config.seed, target, self.reserve)
 
     def planted(self, records: Records) -> Records:
         """The study's records, its canaries made."""
@@ -110,20 +103,36 @@ class Blueprint:
 
     def _cast(self, setting: Setting, plan: MembershipPlan, target: int) -> Cast:
         """The target, its shadow, and as many references as the study's attacks ask for."""
-        seed, canaries = self.ground.config.seed, plan[Role.CANARY]
-        drawn = canaries[poisson_membership(len(canaries), seed=seed, target=target)]
+        config = self.ground.config
+        count = config.plan.references if self._needs & REFERENCE_NEEDS else 0
+        if config.plan.kind == "half":
+            models = self._halves(setting, plan, plan.scored, count or 0, ("half",))
+            own = self._model(setting, plan, plan[Role.TARGET_IN], ("half", target))
+            return Cast(own, None, tuple(one for one in models if one.key != own.key))
+        canaries = plan[Role.CANARY]
+        drawn = canaries[poisson_membership(len(canaries), seed=config.seed, target=target)]
         members = np.sort(np.concatenate([plan[Role.TARGET_IN], drawn]))
-        count = self.ground.config.plan.references if self._needs & REFERENCE_NEEDS else 0
         halved = np.sort(np.concatenate([plan.scored, canaries]))
-        halves = reference_membership(len(halved), models=count, seed=seed, target=target)
+        # Targets that share their records share the references too.
+        owner = 0 if config.plan.kind == "shared" else target
         return Cast(
             self._model(setting, plan, members, ("target", target)),
             self._model(setting, plan, plan[Role.SHADOW_IN], ("shadow", target)),
-            tuple(
-                self._model(setting, plan, halved[half], ("reference", target, number))
-                for number, half in enumerate(halves)
-            ),
+            tuple(self._halves(setting, plan, halved, count, ("reference", owner), owner)),
         )
+
+    def _halves(
+        self,
+        setting: Setting,
+        plan: MembershipPlan,
+        positions: NDArray[np.int64],
+        count: int,
+        stream: tuple[str | int, ...],
+        owner: int = 0,
+    ) -> list[AnsweringRecipe]:
+        """Models on random halves of these records, in balanced blocks."""
+        halves = reference_membership(len(positions), models=count, seed=self.ground.config.seed, target=owner)
+        return [self._model(setting, plan, positions[half], (*stream, number)) for number, half in enumerate(halves)]
 
     def _witnesses(
         self, setting: Setting, cast: Cast, scored: NDArray[np.int64], shadowed: NDArray[np.int64]
@@ -132,7 +141,7 @@ class Blueprint:
         outside = [cast.target, *cast.references] if Needs.POPULATION in self._needs else []
         return Witnesses(
             self._answers(setting, cast.target, scored),
-            self._answers(setting, cast.shadow, shadowed),
+            None if cast.shadow is None else self._answers(setting, cast.shadow, shadowed),
             tuple(self._answers(setting, one, scored) for one in cast.references),
             tuple(self._answers(setting, one, shadowed).signals for one in outside),
         )
@@ -146,6 +155,8 @@ class Blueprint:
         epochs = frozenset({self.ground.config.training.epochs})
         nobody, stream = np.zeros(0, dtype=np.int64), ("target", target)
         members, others = plan[Role.TARGET_IN], plan[Role.TARGET_OUT]
+        if not len(plan[Role.SHADOW_IN]):
+            raise InputError("plan.kind: half has no other records to judge generated images by; set it to quad")
         if len(others) < LEAST_HELD_OUT:
             raise InputError(
                 f"plan.part_size: {len(others)} records are too few to judge generated images by; "
@@ -203,14 +214,3 @@ def synthetic_sets(model: Recipe) -> list[SyntheticRecipe]:
 def models(recipes: Iterable[Recipe]) -> list[Recipe]:
     """The distinct models, generators among them, in whatever the recipes need."""
     return [recipe for recipe in walk(list(recipes)) if recipe.kind in MODELS]
-
-
-@lru_cache(maxsize=1024)
-def _plan(records: int, plan: PlanConfig, seed: int, target: int, reserve: bool) -> MembershipPlan:
-    size, canaries, apart = plan.part_size, plan.canaries, plan.apart_from
-    if apart is None:
-        return quad_plan(records, part_size=size, seed=seed, target=target, reserve=reserve, canaries=canaries)
-    if size is None:
-        raise InputError("plan.apart_from: parts of all records leave none; set plan.part_size, or leave it out")
-    draw = partial(apart_plan, records, part_size=size, searched=(apart.seed, apart.targets))
-    return draw(seed=seed, target=target, reserve=reserve, canaries=canaries)

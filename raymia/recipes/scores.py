@@ -70,7 +70,7 @@ class ScoresRecipe:
 
     The rest is what the attack asks for, and empty otherwise. shadow: a model on records of its own. references: models
     on the target's records. outside: answers on records that none of these trained on (the attacker's Z), the target's
-    first, then the references'. gradients: the target's, then the shadow's.
+    first, then the references'. gradients: the target's, then the shadow's if there is one.
     """
 
     attack: Attack

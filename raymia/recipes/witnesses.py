@@ -10,6 +10,8 @@ from raymia.recipes.scores import MEMBERS, ScoresRecipe, Witness
 from raymia.recipes.signals import AnsweringRecipe, GradientNormRecipe, SignalsRecipe
 
 REFERENCE_NEEDS = frozenset({Needs.OUT_REFERENCES, Needs.IN_REFERENCES})
+# What the plan `half` has nothing for.
+WITHOUT_HALVES = frozenset({Needs.SHADOW, Needs.POPULATION, Needs.IMAGES})
 _WITHOUT_SHADOW = REFERENCE_NEEDS | {Needs.POPULATION, Needs.IMAGES}
 
 
@@ -18,7 +20,7 @@ class Cast:
     """The models around one target: itself, the attacker's shadow on other records, and references on its records."""
 
     target: AnsweringRecipe
-    shadow: AnsweringRecipe
+    shadow: AnsweringRecipe | None
     references: tuple[AnsweringRecipe, ...]
 
 
@@ -30,7 +32,7 @@ class Witnesses:
     """
 
     target: Witness
-    shadow: Witness
+    shadow: Witness | None
     references: tuple[Witness, ...]
     outside: tuple[SignalsRecipe, ...]
 
@@ -49,7 +51,7 @@ class Witnesses:
         shadowed = Needs.SHADOW in attack.needs or not attack.needs & _WITHOUT_SHADOW
         gradients: list[GradientNormRecipe] = []
         if Needs.GRADIENT_NORM in attack.needs:
-            gradients = [GradientNormRecipe(one.signals) for one in (self.target, self.shadow)]
+            gradients = [GradientNormRecipe(one.signals) for one in (self.target, self.shadow) if one]
         return ScoresRecipe(
             attack,
             self.target.signals,

@@ -91,6 +91,44 @@ def quad_plan(
     return MembershipPlan({**roles, Role.CANARY: set_aside})
 
 
+def shared_plan(
+    records: int, *, part_size: int | None, seed: int, target: int, reserve: bool = False, canaries: int = 0
+) -> MembershipPlan:
+    """One split for all targets: of the scored records each target has a random half, of the shadow's its shadow.
+
+    Arguments and errors as of `quad_plan`. What is said over such targets holds for these records.
+    """
+    split = quad_plan(records, part_size=part_size, seed=seed, target=0, reserve=reserve, canaries=canaries)
+    rng = generator(seed, "shared plan", target)
+    halves = {
+        Role.TARGET_IN: (split.scored, Role.TARGET_OUT),
+        Role.SHADOW_IN: (split.shadow, Role.SHADOW_OUT),
+    }
+    roles = dict(split.roles)
+    for role, (positions, other) in halves.items():
+        chosen = rng.permutation(len(positions)) < len(positions) // 2
+        roles |= {role: positions[chosen], other: positions[~chosen]}
+    return MembershipPlan(roles)
+
+
+def half_plan(records: int, *, part_size: int | None, models: int, seed: int, target: int) -> MembershipPlan:
+    """The replication of LiRA's and DeMem's protocol: model number `target` of `models`, each on half of the records.
+
+    part_size: records a model trains on. Every record is in exactly half of the models. There are no shadow records.
+    Raises InputError for a target beyond the models, or too few records.
+    """
+    size = records // 2 if part_size is None else part_size
+    if 2 * size > records or not size:
+        raise InputError(f"plan.part_size: halves of {size} need {2 * size} records, the data set has {records}")
+    if target >= models:
+        raise InputError(f"plan.targets: {target + 1} of {models} models; each target is one of plan.references")
+    used = np.sort(generator(seed, "half plan").permutation(records)[: 2 * size])
+    own = reference_membership(len(used), models=models, seed=seed, target=0)[target]
+    nobody = np.zeros(0, dtype=np.int64)
+    empty = dict.fromkeys((Role.SHADOW_IN, Role.SHADOW_OUT, Role.CANARY), nobody)
+    return MembershipPlan({Role.TARGET_IN: used[own], Role.TARGET_OUT: used[~own], **empty})
+
+
 def apart_plan(
     records: int,
     *,

@@ -17,7 +17,7 @@ from raymia.errors import InputError, RunError
 from raymia.metrics.summary import Row
 from raymia.recipes.blueprint import models
 from raymia.records import Records, check_source, load_records
-from raymia.records.plan import quad_plan
+from raymia.records.plan_choice import plan_for
 from raymia.report.live import LiveView
 from raymia.report.summary import best_trade_off
 from raymia.space import Space
@@ -97,7 +97,7 @@ class Session:
                 raise InputError(f"attacks: {attack} is given twice; give each once")
         records = check_source(self.config.data.dataset, self.config.data.limit)
         plan = self.config.plan
-        quad_plan(records, part_size=plan.part_size, seed=0, target=0, reserve=self.space.needs_reserve)
+        plan_for(records, plan, 0, plan.targets - 1, self.space.needs_reserve)
 
     def _known_study(self) -> Study | None:
         """The study, when its data are known without Ray."""

@@ -10,7 +10,7 @@ from raymia.config import PlanConfig, SearchedPlans, StudyConfig
 from raymia.errors import InputError
 from raymia.metrics.table import write_csv
 from raymia.metrics.verification import Row, to_verify, verified_settings
-from raymia.records.plan import apart_plan
+from raymia.records.plan_choice import plan_for
 from raymia.report.verification import verification_markdown, verification_rows
 from raymia.seeds import derive_seed
 from raymia.space import Space
@@ -69,20 +69,11 @@ def _plan(
     config: StudyConfig, records: int, references: int, targets: int | None, reserve: bool
 ) -> tuple[PlanConfig, str]:
     changes: dict[str, Any] = {"references": references, "targets": targets or config.plan.targets}
-    searched = SearchedPlans(seed=config.seed, targets=config.plan.targets)
     redrawn = config.plan.model_copy(update=changes)
-    if config.plan.part_size is None:
-        return redrawn, REDRAWN
+    searched = SearchedPlans(seed=config.seed, targets=config.plan.targets)
+    apart = redrawn.model_copy(update={"apart_from": searched})
     try:
-        apart_plan(
-            records,
-            part_size=config.plan.part_size,
-            seed=0,
-            target=0,
-            searched=(searched.seed, searched.targets),
-            reserve=reserve,
-            canaries=config.plan.canaries,
-        )
+        plan_for(records, apart, 0, 0, reserve)
     except InputError:
         return redrawn, REDRAWN
-    return redrawn.model_copy(update={"apart_from": searched}), DISJOINT
+    return apart, DISJOINT

@@ -46,6 +46,8 @@ def test_a_reference_stands_in_the_targets_place_before_the_others() -> None:
         assert view.population is not None
         assert view.population.references is not None
         assert np.array_equal(one.view.population.logits_NQC, view.population.references.read(model))
+        assert one.view.population.references is not None
+        assert len(one.view.population.references) == 15
         assert one.view.shadows == ()
 
 

@@ -197,3 +197,33 @@ def test_mislabeled_canaries_learned_by_heart_give_a_bound_on_epsilon(digits: Re
     assert 0.8 < canary.epsilon_lower < 1.8  # 24 guesses show no more
     assert measured.pooled["loss"].epsilon_lower is None
     assert measured.objectives[1] == measured.pooled["loss"].auc  # canaries are no setting's worst
+
+
+def test_targets_of_a_shared_plan_have_their_references_in_common(digits: Records) -> None:
+    blueprint, [setting] = study_of(digits, **REFERENCED | {"plan__kind": "shared", "plan__targets": 3})
+    scores = [scores_of(target)["lira_online"] for target in blueprint.result(setting).targets]
+    references = [[model.key for model in reference_models(one)] for one in scores]
+    assert references[0] == references[1] == references[2]
+    assert len({one.target.model.key for one in scores}) == 3
+    assert sum(one.kind == "models" for one in walk([blueprint.result(setting)])) == 3 + 3 + 16
+
+
+def test_a_replication_attacks_each_model_by_the_others(digits: Records) -> None:
+    changes = {"plan__kind": "half", "plan__targets": 2, "attacks": ["loss", "lira_online"]}
+    blueprint, [setting] = study_of(digits, **REFERENCED | changes)
+    result = blueprint.result(setting)
+    assert sum(one.kind == "models" for one in walk([result])) == 16
+    for target in result.targets:
+        scores = scores_of(target)["lira_online"]
+        own = scores.target.model.key
+        others = [model.key for model in reference_models(scores)]
+        assert len(others) == 15
+        assert own not in others
+        trained = np.stack([one.exposure > 0 for one in scores.references]).sum(axis=0)
+        np.testing.assert_array_equal(trained, 8 - (scores.exposure > 0))
+
+
+@pytest.mark.parametrize("attack", ["nn_sorted_logits", "rmia", "quantile_regression"])
+def test_a_replication_has_no_records_for_some_attacks(digits: Records, attack: str) -> None:
+    with pytest.raises(InputError, match=rf"{attack} needs records that plan\.kind half has not"):
+        study_of(digits, **REFERENCED | {"plan__kind": "half", "attacks": [attack]})

@@ -7,16 +7,20 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from raymia.config import PlanConfig
 from raymia.errors import InputError
 from raymia.records.plan import (
     REFERENCE_BLOCK,
     MembershipPlan,
     Role,
     apart_plan,
+    half_plan,
     poisson_membership,
     quad_plan,
     reference_membership,
+    shared_plan,
 )
+from raymia.records.plan_choice import plan_for
 
 PARTS = (Role.TARGET_IN, Role.TARGET_OUT, Role.SHADOW_IN, Role.SHADOW_OUT)
 
@@ -196,3 +200,44 @@ def test_a_plan_apart_uses_no_record_of_the_other_study(records: int, part_size:
 def test_a_plan_apart_is_refused_where_too_few_records_are_left() -> None:
     with pytest.raises(InputError, match=r"set plan\.part_size to"):
         apart_plan(100, part_size=20, seed=0, target=0, searched=(7, 1))
+
+
+@given(seed=Seeds, target=st.integers(0, 9), part_size=st.integers(2, 20))
+def test_targets_of_a_shared_plan_have_halves_of_the_same_records(seed: int, target: int, part_size: int) -> None:
+    first, other = (shared_plan(100, part_size=part_size, seed=seed, target=one) for one in (0, target))
+    np.testing.assert_array_equal(first.scored, other.scored)
+    np.testing.assert_array_equal(first.shadow, other.shadow)
+    assert {role: len(other[role]) for role in PARTS} == dict.fromkeys(PARTS, part_size)
+    assert not np.isin(other.scored, other.shadow).any()
+
+
+def test_targets_of_a_shared_plan_differ() -> None:
+    plans = [shared_plan(100, part_size=20, seed=0, target=target) for target in range(6)]
+    assert len({tuple(plan[Role.TARGET_IN]) for plan in plans}) == 6
+    share = np.mean([np.isin(plans[0][Role.TARGET_IN], plan[Role.TARGET_IN]).mean() for plan in plans[1:]])
+    assert 0.3 < share < 0.7
+
+
+def test_every_record_is_in_half_of_the_models_of_a_replication() -> None:
+    plans = [half_plan(100, part_size=None, models=32, seed=0, target=model) for model in range(32)]
+    trained = np.stack([np.isin(np.arange(100), plan[Role.TARGET_IN]) for plan in plans])
+    assert (trained.sum(axis=0) == 16).all()
+    assert {len(plan[Role.TARGET_IN]) for plan in plans} == {50}
+    assert not len(plans[0].shadow)
+    np.testing.assert_array_equal(plans[3].scored, np.arange(100))
+
+
+def test_a_replication_needs_its_records_and_its_models() -> None:
+    with pytest.raises(InputError, match=r"halves of 60 need 120 records"):
+        half_plan(100, part_size=60, models=16, seed=0, target=0)
+    with pytest.raises(InputError, match=r"plan\.targets: 17 of 16 models"):
+        half_plan(100, part_size=20, models=16, seed=0, target=16)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"kind": "half", "canaries": 5}, {"kind": "shared", "apart_from": {"seed": 1, "targets": 2}}]
+)
+def test_plans_that_contradict_themselves_are_refused(changes: dict[str, object]) -> None:
+    plan = PlanConfig.model_validate({"part_size": 10, "references": 16, **changes})
+    with pytest.raises(InputError, match=r"set it to quad|plan\.kind quad"):
+        plan_for(200, plan, 0, 0, False)
