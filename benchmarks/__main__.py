@@ -21,6 +21,7 @@ def benchmarks(cifar10: str | None) -> dict[str, Callable[[bool], list[Figure]]]
         "default": throughput.default_settings,
         "model": pool.fixed_cost,
         "pool": pool.two_workers,
+        "references": pool.references,
         "nesting": pool.nesting,
         "memory": functools.partial(memory.quad, cifar10=cifar10),
         "stream": synthesis.stream_memory,

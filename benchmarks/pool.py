@@ -78,6 +78,32 @@ def two_workers(small: bool) -> list[Figure]:
     return [Figure("two pooled workers / one, models per second", times[1] / times[2], "×", (">=", 1.8), how)]
 
 
+def references(small: bool) -> list[Figure]:
+    """64 reference models of the digits' CNN by two pooled workers, to a bare loop on one core."""
+    count, epochs = (4, 2) if small else (64, 40)
+    records = noise_images(150, 8, 1)
+
+    def models(first: int, number: int, epochs: int) -> list[ModelRecipe]:
+        settings = training(epochs, 50, "fp32")
+        return [recipe(records, "cnn", {}, settings, 150, first + one) for one in range(number)]
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(records, Store(folder))
+        make(models(9999, 1, 2)[0], bench)
+        each = [seconds(lambda model=model: make(model, bench)) for model in models(0, count, epochs)]  # type: ignore[misc]
+    alone = sum(each)
+    with _workshop(records, 2) as build:
+        start = seconds(lambda: build(*models(9999, 4, 2)))
+        together = seconds(lambda: build(*models(0, count, epochs)))
+    how = (
+        f"{count} models, seconds: one after another {alone:.1f}, by two workers {together:.1f}, after {start:.1f} "
+        "for the workers to start and load torch"
+    )
+    what = "reference models a second, two workers / a bare loop on one core"
+    return [Figure(what, alone / together, "×", (">=", 1.8), how)]
+
+
 def nesting(small: bool) -> list[Figure]:
     """The naive way: a Ray Train worker group for each single-worker model."""
     from raymia.engine.group import build_in_group

@@ -4,7 +4,6 @@ from raymia.attacks.attack_p import AttackP
 from raymia.attacks.attack_r import AttackR
 from raymia.attacks.calibrated_loss import CalibratedLoss
 from raymia.attacks.entropy import Entropy
-from raymia.attacks.gaussian_regressor import Steps
 from raymia.attacks.gradient_norm import GradientNorm
 from raymia.attacks.label_only import LabelOnlyAugmentation, LabelOnlyGap
 from raymia.attacks.lira import Lira, LiraForm, VarianceRule
@@ -69,7 +68,6 @@ __all__ = [
     "Scores",
     "ShadowSignals",
     "Signals",
-    "Steps",
     "VarianceRule",
     "attack_named",
     "attack_names",

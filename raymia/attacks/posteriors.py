@@ -3,7 +3,7 @@
 An over-fitted model answers with posteriors so close to 1 that `1 - p` and `log p` lose every digit, and records that
 differ become equal. Nothing here subtracts a posterior from 1: sums over the *other* classes stay in log space, in
 float64, so no value is clamped and records tie only where their answers do. A logit of -inf (a posterior of exactly 0)
-is a number like any other; NaN and +inf logits give NaN.
+is a number like any other; a logit of NaN gives NaN.
 
 Arrays: logits_NC, N records by C >= 2 classes, any float type. labels_N: the true classes y. Results are float64, in
 nats. p is the softmax of the logits.

@@ -62,6 +62,9 @@ class References:
                 f"references: membership {member_MN.shape} does not fit {models} models' answers on "
                 f"{[one.shape[0] for one in answers[:1]]} records: give bool[models, records]"
             )
+        if len(shapes := sorted({tuple(one.shape) for one in answers})) > 1:
+            found = " and ".join(map(str, shapes))
+            raise InputError(f"references: answers of shapes {found}: ask all models the same queries")
         return cls(answers, np.arange(records), member_MN, ~member_MN)
 
     def __len__(self) -> int:

@@ -117,7 +117,7 @@ def _epsilon(accountant: str, noise_multiplier: float, rate: float, steps: int, 
     account = opacus_module("accountants").create_accountant(accountant)
     account.history = [(noise_multiplier, rate, steps)]
     with _calm():
-        return float(account.get_epsilon(delta, **orders))
+        return max(float(account.get_epsilon(delta, **orders)), 0.0)
 
 
 @contextmanager

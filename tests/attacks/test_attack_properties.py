@@ -21,10 +21,10 @@ from raymia.attacks import (
     Scores,
     ShadowSignals,
     Signals,
-    Steps,
     run_attack,
     shadow_threshold,
 )
+from raymia.attacks.gaussian_regressor import Steps
 from raymia.errors import InputError
 from tests.attacks.worlds import World, make_world
 

@@ -27,7 +27,7 @@ from raymia.records.plan import Role, quad_plan, reference_membership
 MODELS = 16
 RECORDS = 30_000
 WORLDS = 8
-PART = 600
+STRANGERS = 600
 
 BY_REFERENCES = [attack for attack in ATTACKS.values() if attack.needs & {Needs.IN_REFERENCES, Needs.OUT_REFERENCES}]
 EVERY = pytest.mark.parametrize("attack", BY_REFERENCES, ids=lambda attack: attack.name)
@@ -44,9 +44,14 @@ def noise(seed: int) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np
     rng = np.random.default_rng(seed)
     logits_MNQC = rng.normal(size=(MODELS + 1, RECORDS, 1, 2)).astype(np.float32)
     in_MN = reference_membership(RECORDS, models=MODELS, seed=seed, target=0)
-    outside = rng.normal(size=(MODELS + 1, PART, 1, 2)).astype(np.float32)
-    strangers = References.of(list(outside[1:]), np.zeros((MODELS, PART), dtype=bool))
-    return logits_MNQC, in_MN, rng.integers(0, 2, RECORDS), Signals(outside[0], rng.integers(0, 2, PART), strangers)
+    outside = rng.normal(size=(MODELS + 1, STRANGERS, 1, 2)).astype(np.float32)
+    strangers = References.of(list(outside[1:]), np.zeros((MODELS, STRANGERS), dtype=bool))
+    return (
+        logits_MNQC,
+        in_MN,
+        rng.integers(0, 2, RECORDS),
+        Signals(outside[0], rng.integers(0, 2, STRANGERS), strangers),
+    )
 
 
 def attacked(

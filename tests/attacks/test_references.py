@@ -148,3 +148,9 @@ def test_the_fewest_models_are_counted() -> None:
 def test_shapes_that_disagree_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=r"membership .* does not fit 3 models' answers .*: give bool"):
         References.of([np.zeros((5, 1, 2), np.float32)] * 3, np.zeros(shape, bool))
+
+
+def test_models_that_were_asked_different_queries_are_refused() -> None:
+    answers = [np.zeros((5, queries, 2), np.float32) for queries in (1, 2)]
+    with pytest.raises(InputError, match=r"answers of shapes \(5, 1, 2\) and \(5, 2, 2\): ask all models the same"):
+        References.of(answers, np.zeros((2, 5), bool))
