@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from raymia.defenses import EarlyStopping, MemGuard, build_defense
-from raymia.defenses.memguard import Guard, disguised
+from raymia.defenses.memguard import Guard, _slope, disguised
 from raymia.errors import InputError
 from raymia.recipes.fitted import FittedRecipe
 from raymia.recipes.model import ModelRecipe
@@ -108,6 +108,17 @@ def test_the_distortion_weighs_in(fitted: dict[str, Tensor], noisy: Tensor, monk
     careful = distortion(plain, noisy).mean()
     monkeypatch.setattr("raymia.defenses.memguard._DISTORTION_WEIGHTS", (0.0,))
     assert careful < distortion(plain, disguised(guard, plain)).mean()
+
+
+def test_what_is_descended_pulls_the_label_back_to_the_front() -> None:
+    """`10 relu(max other - label)` by hand, under a net without an opinion."""
+    guard = Guard(CLASSES).requires_grad_(False)
+    for weights in guard.layers.parameters():
+        weights.zero_()
+    start = torch.tensor([[3.0, 1.0, 0.0, 0.0], [3.0, 1.0, 0.0, 0.0]])
+    moved = torch.tensor([[2.0, 1.0, 0.0, 0.0], [1.0, 2.0, 0.0, 0.0]])
+    _, gradient = _slope(guard, moved, start, torch.tensor([0, 0]), weight=0.0)
+    assert gradient.tolist() == [[0, 0, 0, 0], [-10, 10, 0, 0]]
 
 
 class Identity(nn.Module):

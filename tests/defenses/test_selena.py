@@ -56,7 +56,7 @@ def test_each_record_has_exactly_so_many_sub_models_that_never_saw_it(
     defense, context = Selena(sub_models=sub_models, non_models=non_models), asked(members, seed)
     trained = defense.requires(context)
     assert list(trained) == [f"sub-{number}" for number in range(sub_models)]
-    unseen = sum(np.isin(context.positions, positions, invert=True).astype(int) for positions in trained.values())
+    unseen = np.sum([np.isin(context.positions, one, invert=True) for one in trained.values()], axis=0)
     assert (unseen == non_models).all()
     assert all(set(positions) <= set(context.positions) for positions in trained.values())
 
