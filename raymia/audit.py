@@ -12,12 +12,32 @@ _WITH_MODEL = ("checkpoint", "members", "nonmembers")
 _ONLY_MODEL = (*_WITH_MODEL, "population", "classes", "queries")
 
 
-@click.command(
-    name="audit",
-    help="Attack a model of your own, or only its answers.\n\nGive --signals, or --model with --checkpoint, --members "
-    "and --nonmembers.",
-)
-@click.option("--signals", metavar="FILE", help="Answers: an npz or Parquet file, see the README.")
+_HELP = """Attack a model of your own, or only its answers.
+
+Give --signals, or --model with --checkpoint, --members and --nonmembers.
+
+\b
+Arrays of an npz file (N records, Q queries of each, C classes, M references):
+  target_logits [N, C] or [N, Q, C], labels [N], member [N]
+  reference_logits [M, N, C] or [M, N, Q, C], reference_member [M, N]
+  shadow_logits, shadow_labels, shadow_member
+  population_logits, population_labels, population_reference_logits
+  id [N]
+The first three are needed; each of the others lets more attacks run.
+
+\b
+Columns of a Parquet file, one row a record:
+  logits (lists, or lists of lists), or logits_0, logits_1, ...
+  label, member
+  reference_logits, reference_member (lists over the references), id
+  role: target, shadow or population, where not all are targets
+
+Exit codes: 0; 1 where an attack fails; 2 for bad input; 3 where --fail-if stops a release.
+"""
+
+
+@click.command(name="audit", help=_HELP, short_help="Attack a model of your own, or only its answers.")
+@click.option("--signals", metavar="FILE", help="Answers: an npz or Parquet file.")
 @click.option("--probabilities", is_flag=True, help="The answers are probabilities: take their logarithms.")
 @click.option(
     "--equalize-references",
@@ -69,6 +89,8 @@ def audit(
     for option, file in inputs.items():
         if file is not None and not Path(file).is_file():
             raise InputError(f"{option} {file}: there is no such file; correct the path")
+    if not Path(out).name:
+        raise InputError(f"--out {out!r}: cannot be written; give a file")
     chart = Path(figure) if figure is not None else Path(out).with_name(f"{Path(out).stem}_roc.png")
     if chart.suffix not in (".png", ".svg"):
         raise InputError(f"--figure {chart}: give a name that ends in .png or .svg")

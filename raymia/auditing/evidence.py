@@ -218,4 +218,6 @@ def _judged(
             "(leave-one-out over one balanced set does this), so attacks would read the plan, not the model: draw "
             "references independently of the target, or add --equalize-references, which drops some at random"
         )
-    return references, []
+    counts_N = references.in_MN.sum(axis=0)
+    fewest, most = int(counts_N.min()), int(counts_N.max())
+    return references, [f"the plan is uneven: a record has {fewest} to {most} IN references"] if fewest < most else []

@@ -85,8 +85,8 @@ def _common_labels(
     named = [_has_class_names(file) for file in files]
     names = [part.class_names for part in parts]
     if any(named):
-        for option, one in zip(options, names, strict=True):
-            if one != names[0] or not all(named):
+        for option, one, has_names in zip(options, names, named, strict=True):
+            if one != names[0] or has_names != named[0]:
                 raise InputError(f"{option}: other class_names than {options[0]}; write the same into every file")
         return [part.labels for part in parts], len(names[0])
     text = sorted({name for one in names for name in one})

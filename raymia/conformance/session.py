@@ -37,7 +37,7 @@ Write your scores as Parquet or CSV (`id`, a column an attack) or npz (an array 
 
     python -m raymia.conformance --check scores.parquet
 """
-_SURE = 15.0  # |phi| beyond which 1 - p, or p, has no digits in float32
+SURE = 15.0  # |phi| beyond which 1 - p, or p, has no digits in float32
 _DEFINITIONS = ("plain.py", "plain_references.py")
 
 
@@ -60,7 +60,7 @@ def check_scores(path: Path | None) -> int:
     if not checked:
         raise InputError(f"--check {path}: no attack of the kit is in it; name the columns {', '.join(names)}")
     mistaken = {str(one): expected_scores(arrays, read_arrays(MODEL), one) for one in Mistake}
-    sure_N = np.abs(each(arrays, "target", phi)) > _SURE
+    sure_N = np.abs(each(arrays, "target", phi)) > SURE
     found = [compare_scores(name, given[name], expected, mistaken, sure_N) for name in checked]
     _show(found, given, [name for name in names if name not in given])
     return 0 if all(one.passes for one in found) else 1

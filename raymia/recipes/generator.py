@@ -130,7 +130,9 @@ class GeneratorRecipe:
 def check_images(ground: Ground, records: int) -> None:
     """Raise InputError where the study's denoiser cannot be trained on so many of its records."""
     if len(ground.input_shape) != 3:
-        raise InputError("diffusion_mixup: generates images, and these records are feature vectors; choose another")
+        raise InputError(
+            "these records are feature vectors, of which no images are generated; choose a defense without a generator"
+        )
     check_sides(ground.config.diffusion, *ground.input_shape[1:])
     timesteps = ground.config.diffusion.timesteps
     left = NoiseSchedule.of(ground.config.diffusion).alphas_cumprod[-1]

@@ -1,12 +1,14 @@
 """Membership that can be read off the number of references is refused, and taken out on request."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import mannwhitneyu
+from scipy.stats import mannwhitneyu, norm
 
-from raymia.attacks import ATTACKS, References, run_attack
+from raymia.attacks import ATTACKS, ReferenceRecords, References, run_attack
 from raymia.auditing.counts import count_leak, equalized
 from raymia.auditing.evidence import evidence_of
 from raymia.errors import InputError
@@ -41,13 +43,7 @@ def test_the_count_is_tested_as_scipy_tests_it(seed: int, models: int, records: 
         return
     found = mannwhitneyu(count_N[member_N], count_N[~member_N], method="asymptotic", use_continuity=False)
     assert leak.auc == pytest.approx(found.statistic / (member_N.sum() * (~member_N).sum()))
-    assert 2 * min(1, 1 - _normal(abs(leak.errors))) == pytest.approx(found.pvalue, abs=1e-9)
-
-
-def _normal(value: float) -> float:
-    from scipy.stats import norm
-
-    return float(norm.cdf(value))
+    assert 2 * norm.sf(abs(leak.errors)) == pytest.approx(found.pvalue, abs=1e-9)
 
 
 def test_leave_one_out_is_refused_with_the_remedy() -> None:
@@ -57,25 +53,31 @@ def test_leave_one_out_is_refused_with_the_remedy() -> None:
     assert "add --equalize-references" in errors
 
 
-@pytest.mark.parametrize("draw", ["balanced", "coins"])
-def test_references_drawn_independently_are_taken(draw: str) -> None:
-    for seed in range(10):
-        arrays = leave_one_out(seed, 400)
-        rng = np.random.default_rng(seed)
-        if draw == "balanced":
-            arrays["reference_member"] = reference_membership(400, models=16, seed=seed + 1, target=0)[1:]
-            arrays["reference_member"][:, 0] |= True
-            arrays["reference_member"][0, 0] = False
-        else:
-            arrays["reference_member"] = rng.random((15, 400)) < 0.5
-        evidence_of(arrays, {}, probabilities=False, equalize=False, seed=0)
+def test_references_drawn_independently_are_taken() -> None:
+    arrays = leave_one_out(0, 400)
+    arrays["reference_member"] = reference_membership(400, models=16, seed=1, target=0)[1:]
+    evidence_of(arrays, {}, probabilities=False, equalize=False, seed=0)
+
+
+def test_an_uneven_plan_is_told() -> None:
+    arrays = leave_one_out(0, 400)
+    arrays["reference_member"] = np.random.default_rng(0).random((15, 400)) < 0.3
+    evidence = evidence_of(arrays, {}, probabilities=False, equalize=False, seed=0)
+    counts = arrays["reference_member"].sum(axis=0)
+    assert evidence.notes == (f"the plan is uneven: a record has {counts.min()} to {counts.max()} IN references",)
+
+
+def test_chance_gives_nothing_away() -> None:
+    rng = np.random.default_rng(0)
+    member_N = np.arange(400) % 2 == 0
+    assert not any(count_leak(rng.random((15, 400)) < 0.5, member_N).gives_away for _ in range(500))
 
 
 def test_one_reference_on_the_other_half_is_refused() -> None:
     arrays = leave_one_out(0, 400)
     arrays["reference_logits"] = arrays["reference_logits"][:2]
     arrays["reference_member"] = np.stack([~arrays["member"], np.zeros(400, dtype=np.bool_)])
-    with pytest.raises(InputError, match="alone tells members with AUC 0.000"):
+    with pytest.raises(InputError, match=r"alone tells members with AUC 0\.000"):
         evidence_of(arrays, {}, probabilities=False, equalize=False, seed=0)
 
 
@@ -94,18 +96,18 @@ def test_equalizing_keeps_as_many_as_all_records_have(seed: int, models: int, re
 
 def test_equalizing_takes_the_bias_out_of_leave_one_out() -> None:
     biased, equal = [], []
-    attack = ATTACKS["lira_online_per_example"]
+    attack, rng = ATTACKS["lira_online_per_example"], np.random.default_rng(0)
     for seed in range(6):
-        arrays = leave_one_out(seed, 4000, models=16)
+        arrays = leave_one_out(seed, 4000)
         evidence = evidence_of(arrays, {}, probabilities=False, equalize=True, seed=seed)
         assert evidence.notes == ("of every record 7 IN and 7 OUT references are used, the others dropped",)
-        equal.append(auc(run_attack(attack, evidence.view, evidence.target, np.random.default_rng(0)), arrays["member"]))
-        plain = References.of([one[:, None] for one in arrays["reference_logits"]], arrays["reference_member"])
-        target = type(evidence.target)(evidence.target.logits_NQC, evidence.target.labels_N, plain)
-        view = type(evidence.view)(3, (), type(evidence.view.records or object)(target.labels_N, plain))
-        biased.append(auc(run_attack(attack, view, target, np.random.default_rng(0)), arrays["member"]))
+        equal.append(auc(run_attack(attack, evidence.view, evidence.target, rng), arrays["member"]))
+        leaking = References.of([one[:, None] for one in arrays["reference_logits"]], arrays["reference_member"])
+        target = replace(evidence.target, references=leaking)
+        view = replace(evidence.view, records=ReferenceRecords(target.labels_N, leaking))
+        biased.append(auc(run_attack(attack, view, target, rng), arrays["member"]))
     assert abs(np.mean(equal) - 0.5) < 0.015  # 4 standard errors: .0091 an audit, 6 audits
-    assert np.mean(biased) < 0.48  # what is refused otherwise
+    assert np.mean(biased) < 0.49  # what is refused otherwise; more so with fewer models
 
 
 def test_the_command_equalizes_and_says_so() -> None:

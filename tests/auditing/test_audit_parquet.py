@@ -13,9 +13,9 @@ from raymia.errors import InputError
 from tests.auditing.given import Arrays, of_confidences, run, verdict, whole, write
 
 
-def rows_of(arrays: Arrays) -> list[dict[str, Any]]:
+def table_of(arrays: Arrays) -> pa.Table:
     """The arrays as rows, roles mixed."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "role": "target",
             "id": f"record {number}",
@@ -34,12 +34,13 @@ def rows_of(arrays: Arrays) -> list[dict[str, Any]]:
         logits = arrays["population_logits"][number].tolist()
         references = arrays["population_reference_logits"][:, number].tolist()
         rows.append({"role": "population", "logits": logits, "label": label, "reference_logits": references})
-    return rows
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pa.table({name: [row.get(name) for row in rows] for name in names})
 
 
 def test_parquet_and_npz_are_the_same_arrays() -> None:
     arrays = whole(records=30)
-    pq.write_table(pa.Table.from_pylist(rows_of(arrays)), "a.parquet", row_group_size=17)
+    pq.write_table(table_of(arrays), "a.parquet", row_group_size=17)
     found = read_parquet(Path("a.parquet"))
     assert found.keys() == {*arrays, "id"}
     for name, array in arrays.items():
@@ -49,7 +50,7 @@ def test_parquet_and_npz_are_the_same_arrays() -> None:
 
 def test_parquet_and_npz_give_the_same_verdict_and_ids_name_the_scores() -> None:
     arrays = whole(records=30)
-    pq.write_table(pa.Table.from_pylist(rows_of(arrays)), "a.parquet")
+    pq.write_table(table_of(arrays), "a.parquet")
     attacks = ("--attacks", "loss,rmia,lira_offline,loss_per_class")
     assert run("--signals", "a.parquet", *attacks, "--scores", "a_scores.parquet")[0] == 0
     by_parquet = verdict()
@@ -63,7 +64,12 @@ def test_parquet_and_npz_give_the_same_verdict_and_ids_name_the_scores() -> None
 def test_a_column_for_each_class() -> None:
     arrays = of_confidences([3, 1], [2, 0])
     logits = arrays["target_logits"]
-    columns = {"logits_1": logits[:, 1], "logits_0": logits[:, 0], "label": arrays["labels"], "member": arrays["member"]}
+    columns = {
+        "logits_1": logits[:, 1],
+        "logits_0": logits[:, 0],
+        "label": arrays["labels"],
+        "member": arrays["member"],
+    }
     pq.write_table(pa.table(columns), "a.parquet")
     assert np.array_equal(read_parquet(Path("a.parquet"))["target_logits"][:], logits)
 
@@ -75,7 +81,10 @@ BAD: dict[str, tuple[dict[str, list[Any]], str]] = {
     "both": (GOOD | {"logits_0": [1.0, 2.0]}, "give the logits as one column"),
     "no label": ({"logits": GOOD["logits"], "member": GOOD["member"]}, "it has no column 'label' (its columns: "),
     "no member": ({"logits": GOOD["logits"], "label": GOOD["label"]}, "it has no column 'member'"),
-    "unknown": (GOOD | {"reference_logit": [1, 2]}, "unknown column 'reference_logit': did you mean 'reference_logits'?"),
+    "unknown": (
+        GOOD | {"reference_logit": [1, 2]},
+        "unknown column 'reference_logit': did you mean 'reference_logits'?",
+    ),
     "ragged": (GOOD | {"logits": [[1.0, 2.0], [1.0]]}, "column 'logits' has lists of different lengths"),
     "missing list": (GOOD | {"logits": [[1.0, 2.0], None]}, "column 'logits' has lists of different lengths"),
     "missing label": (GOOD | {"label": [0, None]}, "column 'label' has missing values: fill them"),
@@ -95,10 +104,9 @@ def test_bad_columns_are_named(case: str) -> None:
 
 
 def test_values_that_some_rows_lack_are_refused_however_they_fall_into_batches() -> None:
-    rows = [{"logits": [1.0, 2.0], "label": 0, "member": True, "id": None} for _ in range(1500)]
-    for row in rows[:1024]:
-        row["id"] = 1
-    pq.write_table(pa.Table.from_pylist(rows), "a.parquet")
+    ids = [number if number < 1024 else None for number in range(1500)]
+    columns = {"logits": [[1.0, 2.0]] * 1500, "label": [0] * 1500, "member": [True] * 1500, "id": ids}
+    pq.write_table(pa.table(columns), "a.parquet")
     with pytest.raises(InputError, match="id are given for some rows only"):
         read_parquet(Path("a.parquet"))
 

@@ -63,7 +63,7 @@ def _answers(rng: np.random.Generator, labels: Any, member: Any, hardness: Any) 
 def _scored_answers(rng: np.random.Generator, labels: Any, member: Any, hardness: Any) -> Floats:
     logits = _answers(rng, labels, member, hardness)
     rows = np.arange(RECORDS)
-    logits[rows[SURE], :, labels[SURE]] += np.float32(40)
+    logits[rows[SURE], :, labels[SURE]] += np.float32(22)
     logits[WRONG, :, (labels[WRONG] + 1) % CLASSES] += np.float32(25)
     return logits
 
