@@ -50,7 +50,7 @@ def print_study_end(
     parts: list[RenderableType] = []
     settings = pooled(rows, WORST)
     if settings:
-        parts += [frontier_table(rows, console.width), Text(), attack_table(rows), Text()]
+        parts += [frontier_table(rows, console.width), Text(), attack_table(rows, console.width), Text()]
         by_population = population_tables(rows, console.width, many=len(settings) > FEW_SETTINGS)
         parts += [part for table in by_population for part in (table, Text())]
     if (spent := guarantee_table(rows)) is not None:
@@ -82,8 +82,11 @@ def frontier_table(rows: Sequence[Row], width: int) -> RenderableType:
     return Group(Text("Test accuracy against the worst attack", style="bold"), table, Text(caption, style="dim"))
 
 
-def attack_table(rows: Sequence[Row]) -> RenderableType:
-    """The pooled AUC of each attack on all members, the largest marked; of many settings undefended and frontier."""
+def attack_table(rows: Sequence[Row], width: int) -> RenderableType:
+    """The pooled AUC of each attack on all members, the largest marked; of many settings undefended and frontier.
+
+    width: columns of the terminal. Attacks that do not fit beside one another follow below.
+    """
     settings = pooled(rows, WORST)
     whom = ", on all members" if settings_with(rows) else ""
     title = f"AUC of each attack{whom} (! the largest of a setting)"
@@ -92,15 +95,42 @@ def attack_table(rows: Sequence[Row]) -> RenderableType:
         title += ", undefended and frontier"
     names = attacks(rows)
     found = {name: {row["setting"]: row["auc"] for row in pooled(rows, name)} for name in names}
-    table = grid()
-    table.add_column("setting", overflow="fold")
+    largest = {
+        row["setting"]: max(
+            (found[name][row["setting"]] for name in names if row["setting"] in found[name]), default=None
+        )
+        for row in settings
+    }
+    parts: list[RenderableType] = [Text(title, style="bold")]
+    for some in _beside_one_another(names, width - min(max(len(row["setting"]) for row in settings), width // 3)):
+        table = grid()
+        table.add_column("setting", overflow="fold", max_width=width // 3)
+        for name in some:
+            table.add_column(words(name), overflow="fold", min_width=_longest_word(name))
+        for row in settings:
+            values = [found[name].get(row["setting"]) for name in some]
+            marked = (_marked(value, value == largest[row["setting"]]) for value in values)
+            table.add_row(Text(row["setting"]), *marked)
+        parts.append(table)
+    return Group(*parts)
+
+
+def _beside_one_another(names: Sequence[str], room: int) -> list[list[str]]:
+    """The attacks in as many tables as it takes for none to break a word."""
+    tables: list[list[str]] = [[]]
+    left = room
     for name in names:
-        table.add_column(words(name), overflow="fold", min_width=6)
-    for row in settings:
-        values = [found[name].get(row["setting"]) for name in names]
-        largest = max((value for value in values if value is not None), default=None)
-        table.add_row(Text(row["setting"]), *(_marked(value, value == largest) for value in values))
-    return Group(Text(title, style="bold"), table)
+        wide = _longest_word(name) + 1
+        if wide > left and tables[-1]:
+            tables.append([])
+            left = room
+        tables[-1].append(name)
+        left -= wide
+    return tables
+
+
+def _longest_word(name: str) -> int:
+    return max(len("0.612!"), *(len(word) for word in words(name).split()))
 
 
 def failure_table(failures: Sequence[tuple[str, str]]) -> RenderableType:

@@ -12,9 +12,9 @@ from raymia.report.summary import best_trade_off, summary_lines
 from raymia.report.table import print_study_end
 
 
-def screen(rows, width: int = 100, failures=(), **console) -> str:
+def screen(rows, width: int = 100, failures=(), remarks=(), **console) -> str:
     file = StringIO()
-    print_study_end(Console(file=file, width=width, **console), rows, failures)
+    print_study_end(Console(file=file, width=width, **console), rows, failures, remarks)
     return file.getvalue()
 
 
@@ -155,3 +155,25 @@ def test_one_target_a_setting_is_said_instead_of_counted(study) -> None:
     lines = summary_lines(rows)
     assert not any("not distinguishable" in line for line in lines)
     assert any(line.startswith("One target a setting: no paired comparison") for line in lines)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_many_attacks_stand_in_several_tables_each_with_every_setting(study, width: int) -> None:
+    attacks = ("loss", "entropy", "lira_online", "calibrated_loss_offline", "quantile_regression", "gradient_norm",
+               "label_only_augmentation", "nn_top3_posteriors", "modified_entropy_per_class", "rmia")  # fmt: skip
+    rows = study("mixup", attacks=attacks)
+    text = screen(rows, width)
+    assert max(map(len, text.splitlines())) <= width
+    table = squeezed(text[text.index("AUC of each attack") :])
+    for attack in attacks:
+        for word in attack.split("_"):
+            assert word in table
+        for row in pooled(rows, attack):
+            assert f"{row['auc']:.3f}" in table
+    assert table.count("!") == 1 + len(pooled(rows, "worst"))  # in the title, and one a setting
+    assert squeezed(screen(rows, width, remarks=["Not run: lira_online/direct."])).endswith("lira_online/direct.")
+
+
+def test_the_least_width_breaks_no_number(study) -> None:
+    for row in pooled(study("mixup"), "loss"):
+        assert f"{row['auc']:.3f}" in screen(study("mixup"), 60)
