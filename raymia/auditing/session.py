@@ -8,7 +8,7 @@ from typing import cast
 import click
 from rich.console import Console
 
-from raymia.attacks import Needs
+from raymia.attacks import Needs, attack_names
 from raymia.auditing.conditions import Condition, judge, parse_condition
 from raymia.auditing.evidence import Evidence, evidence_of, file_digest
 from raymia.auditing.files import write_whole
@@ -75,11 +75,10 @@ class AuditSession:
         """Audit, show, write; the exit code. Raises InputError before anything is written."""
         console = Console()
         requested = requested_attacks(self.attacks)
+        conditions = [parse_condition(text, requested or attack_names()) for text in self.fail_if]
         with console.status("reading the answers") as status:
             evidence = self._evidence(requested)
             choice = choose_attacks(requested, evidence)
-            names = [*(attack.name for attack in choice.attacks), *choice.left_out]
-            conditions = [parse_condition(text, names) for text in self.fail_if]
             _check_run(conditions, choice.left_out)
             results, left_out = run_attacks(choice, evidence, self.seed, status.update)
         numbers = {one.name: numbers_of(one.metrics) for one in results}

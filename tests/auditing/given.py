@@ -38,13 +38,13 @@ def write(arrays: Mapping[str, NDArray[Any]], path: Path = Path("signals.npz")) 
 
 
 def arrays_of(world: World) -> Arrays:
-    """All that a world has."""
+    """All that a world has, in arrays of its own: worlds are shared between tests."""
     target, view = world.target, world.view
     (shadow,) = view.shadows
     assert target.references is not None
     assert view.population is not None
     assert view.population.references is not None
-    return {
+    arrays: Arrays = {
         "target_logits": target.logits_NQC,
         "labels": target.labels_N,
         "member": world.member_N,
@@ -57,6 +57,7 @@ def arrays_of(world: World) -> Arrays:
         "population_labels": view.population.labels_N,
         "population_reference_logits": np.stack([one[:] for one in view.population.references.answers]),
     }
+    return {name: array.copy() for name, array in arrays.items()}
 
 
 def whole(seed: int = 1, edge: float = 2.0, records: int = 100, **options: int) -> Arrays:
