@@ -1,7 +1,6 @@
-"""Files that appear whole or not at all."""
+"""Where an audit may write."""
 
 import os
-import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -18,20 +17,3 @@ def check_outputs(outputs: Mapping[str, Path], inputs: Iterable[Path]) -> None:
         if path.resolve() in taken:
             raise InputError(f"{option} {path}: is another file of this audit; give another name")
         taken.add(path.resolve())
-
-
-def write_whole(contents: Mapping[Path, bytes]) -> None:
-    """Write all of the files beside their places, then put each into its place."""
-    partial = {path: path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial") for path in contents}
-    try:
-        for path, content in contents.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with partial[path].open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        for path, made in partial.items():
-            made.replace(path)
-    finally:
-        for made in partial.values():
-            made.unlink(missing_ok=True)

@@ -11,7 +11,6 @@ from rich.console import Console
 from raymia.attacks import Needs, attack_names
 from raymia.auditing.conditions import Condition, judge, parse_condition
 from raymia.auditing.evidence import Evidence, evidence_of, file_digest
-from raymia.auditing.files import write_whole
 from raymia.auditing.model import Questions, ask_model
 from raymia.auditing.names import LARGE
 from raymia.auditing.npz import read_npz
@@ -21,6 +20,7 @@ from raymia.auditing.parquet import read_parquet
 from raymia.auditing.run import choose_attacks, needed, requested_attacks, run_attacks
 from raymia.config import suggestion
 from raymia.errors import InputError
+from raymia.files import write_whole
 from raymia.recipes.queries import Query
 from raymia.report.audit import audit_lines, audit_table
 

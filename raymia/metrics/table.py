@@ -2,14 +2,13 @@
 
 import csv
 import io
-import os
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from raymia.errors import InputError
+from raymia.files import write_whole
 
 # Columns of names: read back as text even where a name looks like a number.
 TEXT_COLUMNS = frozenset({"setting", "defense", "attack", "population", "verdict", "interval_kind"})
@@ -30,7 +29,7 @@ def write_csv(rows: Sequence[dict[str, object]], path: Path | str) -> None:
         if list(row) != names:
             raise InputError(f"{path}: rows with different columns; give every row the columns of the first")
         writer.writerow([_cell(value) for value in row.values()])
-    _replace(Path(path), text.getvalue().encode("utf-8"))
+    write_whole({Path(path): text.getvalue().encode("utf-8")})
 
 
 def read_csv(path: Path | str) -> list[dict[str, object]]:
@@ -66,16 +65,3 @@ def _value(name: str, cell: str) -> object:
         except ValueError:
             continue
     return cell
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with partial.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from raymia.errors import InputError
+from raymia.files import write_whole
 from raymia.metrics.exposed import Exposed, exposed_records
 from raymia.metrics.populations import ALL
 from raymia.metrics.results import UNDEFENDED
@@ -74,7 +75,7 @@ def write_exposed(exposed: ExposedStudy, folder: Path, top: int) -> list[Path]:
     title = f"The records most exposed without a defense: {exposed.study.title}"
     figure = exposed_figure(images, [_caption(exposed, int(row)) for row in order], title, _explained(exposed))
     png = folder / "exposed_records.png"
-    png.write_bytes(png_bytes(figure))
+    write_whole({png: png_bytes(figure)})
     return [csv, png]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from raymia.errors import InputError
+from raymia.files import write_whole
 from raymia.study.lock import held, in_use, is_held
 from raymia.study.study import Study
 
@@ -126,9 +127,7 @@ class StudyFolder:
     def write_text(self, name: str, text: str) -> Path:
         """Replace a file of the folder as a whole."""
         path = self.path / name
-        temporary = path.with_name(f".{name}.new")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        write_whole({path: text.encode("utf-8")})
         return path
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from raymia.attacks import STRONG_ATTACKS
 from raymia.config import PlanConfig, SearchedPlans, StudyConfig
 from raymia.errors import InputError
+from raymia.files import write_whole
 from raymia.metrics.table import write_csv
 from raymia.metrics.verification import Row, to_verify, verified_settings
 from raymia.records.plan_choice import plan_for
@@ -59,9 +60,7 @@ def write_verification(plan: Verification, folder: Path, rows: Sequence[Row]) ->
     csv, page = folder / "verification.csv", folder / "verification.md"
     write_csv(verification_rows(found, plan.records), csv)
     text = verification_markdown(found, plan.space.name, plan.records, plan.config.plan.targets)
-    temporary = page.with_name(f".{page.name}.new")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(page)
+    write_whole({page: text.encode("utf-8")})
     return [csv, page]
 
 
