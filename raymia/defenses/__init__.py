@@ -10,8 +10,10 @@ from pydantic import ValidationError
 
 from raymia.config import suggestion
 from raymia.defenses.adversarial_regularization import AdversarialRegularization
+from raymia.defenses.awp import AWP
 from raymia.defenses.confidence_penalty import ConfidencePenalty
 from raymia.defenses.custom import CustomTraining
+from raymia.defenses.demem import DeMem
 from raymia.defenses.diffusion_mixup import DiffusionMixup, GeneratedOnly
 from raymia.defenses.distillation import Distillation
 from raymia.defenses.dmp import DMP
@@ -20,21 +22,31 @@ from raymia.defenses.dropout import Dropout
 from raymia.defenses.early_stopping import EarlyStopping
 from raymia.defenses.hamp import HAMP
 from raymia.defenses.label_smoothing import LabelSmoothing
+from raymia.defenses.mart import MART
 from raymia.defenses.memguard import MemGuard
 from raymia.defenses.mixup import Mixup
 from raymia.defenses.none import Undefended
+from raymia.defenses.pgd_at import PGDAT
 from raymia.defenses.relaxloss import RelaxLoss
 from raymia.defenses.selena import Selena
+from raymia.defenses.trades import TRADES
+from raymia.defenses.trades_awp import TRADESAWP
 from raymia.errors import InputError
 from raymia.training.defense import Defense
 
 __all__ = [
+    "AWP",
     "DMP",
     "DPSGD",
     "HAMP",
+    "MART",
+    "PGDAT",
+    "TRADES",
+    "TRADESAWP",
     "AdversarialRegularization",
     "ConfidencePenalty",
     "CustomTraining",
+    "DeMem",
     "DiffusionMixup",
     "Distillation",
     "Dropout",
@@ -67,6 +79,12 @@ _BUILT_IN: tuple[type[Defense], ...] = (
     MemGuard,
     HAMP,
     Selena,
+    PGDAT,
+    TRADES,
+    MART,
+    AWP,
+    TRADESAWP,
+    DeMem,
     CustomTraining,
 )
 

@@ -1,5 +1,6 @@
 """What a study leaves behind: the table, the figures, the record, and its runs in MLflow."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -187,8 +188,13 @@ def trial_record(
     utility = one.result.utility
     for name in ("train_accuracy", "test_accuracy", "generalization_gap", "ece"):
         metrics[name] = getattr(utility, name)
+    guarantee = one.result.guarantee
+    if guarantee is not None and math.isfinite(guarantee.epsilon):
+        metrics |= {"epsilon": guarantee.epsilon, "delta": guarantee.delta}
     for attack, pooled in one.measured.pooled.items():
         metrics[f"attack/{attack}/auc"] = pooled.auc
+        if pooled.epsilon_lower is not None:
+            metrics[f"attack/{attack}/epsilon_lower"] = pooled.epsilon_lower
         metrics[f"attack/{attack}/auc_low"] = pooled.auc_low
         metrics[f"attack/{attack}/auc_high"] = pooled.auc_high
         metrics[f"attack/{attack}/balanced_accuracy"] = pooled.balanced_accuracy.value
