@@ -97,7 +97,7 @@ def current() -> Lock:
     """Version and digest of every stage, and of every defense, which has a version of its own."""
     stages = {stage: {"version": VERSIONS[stage], "digest": digest(files_of(stage))} for stage in SOURCES}
     defenses = {
-        f"defense {defense.name}": {"version": defense.version, "digest": digest([path])}
+        f"defense {defense.name}": {"version": defense.version, "digest": digest([path, *_shared_by(path)])}
         for path, defense in defenses_by_file()
     }
     return stages | defenses
@@ -139,6 +139,14 @@ def defenses_by_file() -> Iterator[tuple[Path, type[Defense]]]:
         for value in vars(loaded).values():
             if isinstance(value, type) and issubclass(value, Defense) and value.__module__ == loaded.__name__:
                 yield Path(str(loaded.__file__)), value
+
+
+def _shared_by(path: Path) -> list[Path]:
+    """What the methods of adversarial training have in common: a change of it is one of each of them."""
+    if "raymia.adversarial" not in path.read_text(encoding="utf-8"):
+        return []
+    found = sorted((ROOT / "raymia" / "adversarial").glob("*.py"))
+    return [one for one in found if one.name not in ("__init__.py", "evaluation.py")]
 
 
 def digest(files: list[Path]) -> str:

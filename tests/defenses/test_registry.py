@@ -68,6 +68,7 @@ POINTS = {
 NAMES = (
     *("none", "mixup", "label_smoothing", "early_stopping", "relaxloss", "dropout", "diffusion_mixup", "dp_sgd"),
     *("confidence_penalty", "adversarial_regularization", "distillation", "dmp", "memguard", "hamp", "selena"),
+    *("pgd_at", "trades", "mart", "awp", "trades_awp", "demem"),
     "custom",
 )
 
@@ -104,6 +105,7 @@ def test_only_defenses_that_couple_no_samples_say_so() -> None:
     claimed = {name for name in NAMES if defense_named(name).per_sample}
     assert claimed == {
         *("none", "label_smoothing", "early_stopping", "dropout", "confidence_penalty", "hamp", "dp_sgd"),
+        "pgd_at",
     }
 
 
