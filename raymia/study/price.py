@@ -4,14 +4,17 @@ import contextlib
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from raymia.adversarial import crafts
 from raymia.models import Classifier, build_model
 from raymia.recipes.ground import Ground
+from raymia.recipes.model import ModelRecipe
 from raymia.recipes.recipe import Recipe, walk
 from raymia.recipes.synthetic import SyntheticRecipe
 from raymia.records.plan import Role
@@ -19,7 +22,7 @@ from raymia.report.time_left import duration
 from raymia.store import Store
 from raymia.study.standing import exists, present_names
 from raymia.study.study import Study
-from raymia.training.defense import Composed, TrainingSet
+from raymia.training.defense import Composed, Defense, TrainingSet
 from raymia.training.loop import Plan, State, train
 from raymia.training.run import Alone
 
@@ -96,7 +99,7 @@ def price(study: Study, store: Store) -> Price:
         generators_left=len(left["generators"]),
         generator_seconds=generator_seconds,
         drawing_seconds=drawing_seconds,
-        seconds_each=_batch_seconds(ground) * batches / engine.workers_per_model,
+        seconds_each=_mean_batch_seconds(left["models"], ground) * batches / engine.workers_per_model,
         at_once=at_once,
         bytes=snapshots * weights,
     )
@@ -140,10 +143,23 @@ def _untrained(ground: Ground) -> Classifier:
         return build_model(ground.config.model.name, ground.input_shape, ground.classes, ground.config.model.options)
 
 
-def _batch_seconds(ground: Ground) -> float:
+def _mean_batch_seconds(models: list[Recipe], ground: Ground) -> float:
+    """Seconds of a training step, averaged over the models: each kind of step is timed."""
+    kinds = Counter(_slow_parts(model) for model in models) or Counter([()])
+    timed = {kind: _batch_seconds(ground, Composed(kind)) for kind in kinds}
+    return sum(timed[kind] * count for kind, count in kinds.items()) / kinds.total()
+
+
+def _slow_parts(model: Recipe) -> tuple[Defense, ...]:
+    """The defenses that make a step many times as long: adversarial examples, each record's own gradient."""
+    parts = model.defense.parts if isinstance(model, ModelRecipe) else ()
+    return tuple(part for part in parts if crafts(part) or part.demands_per_sample)
+
+
+def _batch_seconds(ground: Ground, defense: Composed) -> float:
     """Seconds of one training step on one worker of this machine, after a first epoch of warming up."""
     config = ground.config.training.model_copy(update={"epochs": 2, "schedule": "constant", "learning_rate": 1e-6})
-    plan = Plan(_noise(ground), ground.classes, config, Composed(()), 0, frozenset({2}))
+    plan = Plan(_noise(ground), ground.classes, config, defense, 0, frozenset({2}))
     clock = _Clock()
     with _threads(ground.config.engine.threads_per_worker):
         train(lambda: _untrained(ground), plan, clock, Alone(), torch.device("cpu"))
