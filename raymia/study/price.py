@@ -145,12 +145,12 @@ def _untrained(ground: Ground) -> Classifier:
 
 def _mean_batch_seconds(models: list[Recipe], ground: Ground) -> float:
     """Seconds of a training step, averaged over the models: each kind of step is timed."""
-    kinds = Counter(_slow_parts(model) for model in models) or Counter([()])
+    kinds = Counter(slow_parts(model) for model in models) or Counter([()])
     timed = {kind: _batch_seconds(ground, Composed(kind)) for kind in kinds}
     return sum(timed[kind] * count for kind, count in kinds.items()) / kinds.total()
 
 
-def _slow_parts(model: Recipe) -> tuple[Defense, ...]:
+def slow_parts(model: Recipe) -> tuple[Defense, ...]:
     """The defenses that make a step many times as long: adversarial examples, each record's own gradient."""
     parts = model.defense.parts if isinstance(model, ModelRecipe) else ()
     return tuple(part for part in parts if crafts(part) or part.demands_per_sample)

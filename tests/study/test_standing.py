@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from raymia.config import build_config
+from raymia.recipes.blueprint import models
 from raymia.recipes.recipe import walk
 from raymia.space import Space, parse_space
 from raymia.store import Store
 from raymia.study.facts import DataFacts
 from raymia.study.folder import StudyFolder
-from raymia.study.price import price
+from raymia.study.price import price, slow_parts
 from raymia.study.standing import standing
 from raymia.study.study import Study, assemble
 
@@ -147,3 +148,9 @@ def test_the_folder_of_another_study_is_refused_with_what_differs(
         folder.check(study(**changes))
     assert difference in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_price_tells_slow_steps_from_plain_ones() -> None:
+    content = {"settings": [{"pgd_at": {"steps": 2}, "demem": {"strength": 0.2}}, {"mixup": {"alpha": 0.5}}]}
+    kinds = {tuple(part.name for part in slow_parts(one)) for one in models(study(space(content)).recipes)}
+    assert kinds == {(), ("pgd_at",)}
