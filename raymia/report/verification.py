@@ -52,7 +52,7 @@ def verification_rows(found: Sequence[VerifiedSetting], records: str) -> list[di
 
 def verification_markdown(found: Sequence[VerifiedSetting], title: str, records: str, targets: int) -> str:
     """The page `verification.md`."""
-    lines = [f"# Verification: {title}", "", _explained(records, targets), ""]
+    lines = [f"# {title[:1].upper()}{title[1:]}", "", _explained(records, targets), ""]
     lines += ["| " + " | ".join(_HEADS) + " |", "| --- | --- " + "| ---: " * 3 + "| --- " + "| ---: " * 4 + "|"]
     lines += ["| " + " | ".join(_cells(one)) + " |" for one in found]
     return "\n".join(lines) + "\n"
