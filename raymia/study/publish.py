@@ -76,12 +76,11 @@ def table(study: Study, measured: Sequence[MeasuredSetting], store: Store) -> li
     return rows(results, generator(study.config.seed, "frontier"))
 
 
-def left_out_lines(recipes: Sequence[ResultRecipe]) -> list[str]:
-    """Which attacks were not run on which settings, and why."""
+def left_out_lines(left_out: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Which attacks were not run on which settings, and why. left_out: measures by setting."""
     settings: dict[tuple[str, ...], list[str]] = {}
-    for recipe in recipes:
-        if recipe.left_out:
-            settings.setdefault(recipe.left_out, []).append(recipe.label)
+    for setting, measures in left_out.items():
+        settings.setdefault(measures, []).append(setting)
     return [
         f"Not run, since some record has fewer than {LEAST_IN} references that trained on it: {', '.join(measures)} "
         f"({', '.join(names)}). Offline attacks stand for them; a larger plan.references may bring them."

@@ -216,10 +216,11 @@ class Session:
             "device_seconds": round(device_seconds([one.recipe for one in measured], self.store), 1),
             "models": len(models(one.recipe for one in measured)),
         }
-        folder.write_record(study, "complete", failures=failures, cost=cost)
+        left_out = {one.recipe.label: one.recipe.left_out for one in measured if one.recipe.left_out}
+        folder.write_record(study, "complete", failures=failures, cost=cost, left_out=left_out)
         tracker.study_finished({"device_seconds": cost["device_seconds"]}, [*paths, folder.path / "study.json"])
         tracker.close()
-        self._say_end(folder, found, failures, left_out_lines([one.recipe for one in measured]), tracker)
+        self._say_end(folder, found, failures, left_out_lines(left_out), tracker)
         return 1 if failures else 0
 
     def _tracker(self, study: Study, folder: StudyFolder) -> Tracker:

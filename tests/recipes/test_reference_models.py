@@ -17,6 +17,7 @@ from raymia.recipes.witnesses import Witnesses
 from raymia.records import Records
 from raymia.records.plan import Exposure, Role
 from raymia.store import Store
+from raymia.study.publish import left_out_lines
 from tests.recipes.conftest import study_of
 
 REFERENCED = {"plan__references": 16, "plan__targets": 1, "attacks": ["loss", "lira_online", "rmia"]}
@@ -106,6 +107,24 @@ def test_online_attacks_are_left_out_where_too_few_references_are_in() -> None:
     assert not some.runs(online, DIRECT)
     assert some.left_out((online, offline), DIRECT) == ["lira_online/direct"]
     assert LEAST_IN == 4
+
+
+def test_direct_members_that_few_references_trained_on_are_attacked_offline_alone(digits: Records) -> None:
+    """Of 32 references 16 have a record, and of these about one in five trains on it."""
+    attacks = ["loss", "lira_online", "lira_offline"]
+    entry = {"diffusion_mixup": {"subset": 0.2, "per_class": 4}}
+    blueprint, settings = study_of(
+        digits, entry, **REFERENCED | {"attacks": attacks, "plan__part_size": 100, "plan__references": 32}
+    )
+    undefended, mixed = (blueprint.result(setting) for setting in settings)
+    assert undefended.left_out == ()
+    assert mixed.left_out == ("lira_online/direct",)
+    measures = {one.measure for one in mixed.targets[0].scores if isinstance(one, ScoresRecipe)}
+    assert {"lira_online", "lira_offline/direct", "lira_online/indirect"} <= measures
+    assert "lira_online/direct" not in measures
+    [line] = left_out_lines({mixed.label: mixed.left_out})
+    assert "fewer than 4 references" in line
+    assert "lira_online/direct (diffusion_mixup" in line
 
 
 def test_a_measure_that_one_target_lacks_is_taken_of_none(digits: Records) -> None:
