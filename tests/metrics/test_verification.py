@@ -47,6 +47,16 @@ def test_the_gap_is_paired_by_target_and_holds_for_all_attacks_at_once() -> None
     assert found.strong_auc.interval.high - found.strong_auc.interval.low > 0.2
 
 
+def test_the_strongest_attacks_interval_holds_for_all_it_was_picked_from() -> None:
+    fresh = rows_of("mixup", {"loss": [0.60, 0.61, 0.62], "lira": [0.70, 0.71, 0.72], "rmia": [0.50, 0.51, 0.52]})
+    [found] = verified_settings(rows_of("mixup", {"loss": [0.6, 0.6, 0.6]}), fresh)
+    # Student t with 2 degrees of freedom at 1 - .05 / 3, deviation .01.
+    half = 7.6488 * 0.01 / np.sqrt(3)
+    assert found.strong_auc.interval is not None
+    assert found.strong_auc.interval.low == pytest.approx(0.71 - half, abs=1e-4)
+    assert found.strong_auc.interval.high == pytest.approx(0.71 + half, abs=1e-4)
+
+
 def test_one_target_has_no_interval() -> None:
     [found] = verified_settings(rows_of("mixup", {"loss": [0.6]}), rows_of("mixup", {"loss": [0.7], "lira": [0.9]}))
     assert found.optimism.value == pytest.approx(0.1)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from raymia.attacks import ATTACKS, attack_named
+from raymia.attacks import ATTACKS, AttackerView, Needs, References, Signals, attack_named
 from raymia.keys import content_key
-from raymia.metrics.populations import ALL
+from raymia.metrics.populations import ALL, DIRECT, INDIRECT
 from raymia.models import build_model
 from raymia.recipes.ground import Ground
 from raymia.recipes.queries import asked
@@ -121,6 +121,40 @@ def test_an_untrained_model_gives_nobody_away(digits: Records, bench: Bench, att
     assert sum(one.auc_low <= 0.5 <= one.auc_high for one in found) >= 8
     assert np.mean([one.auc for one in found]) == pytest.approx(0.5, abs=0.04)
     assert all(one.auc_high - one.auc_low < 0.2 for one in found)
+
+
+@dataclass(frozen=True)
+class Spy:
+    """An attack that notes which references are IN and OUT of the records."""
+
+    seen: list[References]
+
+    name = "spy"
+    knowledge = "all"
+    needs = frozenset({Needs.OUT_REFERENCES})
+
+    def fit(self, view: AttackerView, rng: np.random.Generator) -> None:
+        assert view.records is not None
+        self.seen.append(view.records.references)
+
+    def score(self, state: None, block: Signals) -> NDArray[np.float64]:
+        return block.logits_NQC[:, 0, 0].astype(np.float64)
+
+
+def test_a_reference_counts_for_a_population_as_it_met_the_records(digits: Records, bench: Bench) -> None:
+    ground = ground_of(digits, {"queries": ["identity", "shifts"]})
+    recipe = untrained_scores(ground, "lira_offline", 0)
+    rng = np.random.default_rng(0)
+    met = rng.integers(0, 3, (16, len(recipe.exposure))).astype(np.int8)
+    met[0] = Exposure.OUT
+    references = tuple(replace(one, exposure=row) for one, row in zip(recipe.references, met, strict=True))
+    for population, inside in ((ALL, met > 0), (DIRECT, met == 2), (INDIRECT, met == 1)):
+        own = {ALL: 2, DIRECT: 2, INDIRECT: 1}[population]
+        exposure = np.where(np.arange(len(recipe.exposure)) % 2, own, 0).astype(np.int8)
+        spy = Spy([])
+        make(replace(recipe, attack=spy, references=references, exposure=exposure, population=population), bench)
+        np.testing.assert_array_equal(spy.seen[0].in_MN, inside)
+        np.testing.assert_array_equal(spy.seen[0].out_MN, met == 0)
 
 
 @pytest.fixture(scope="module")
