@@ -1,16 +1,13 @@
 """What a study is: typed, validated, immutable. YAML and command line in, resolved YAML out."""
 
-import difflib
-import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-import raymia
 from raymia.errors import InputError
+from raymia.yaml_files import configs_folder, find_yaml, read_yaml, suggestion
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -154,6 +151,22 @@ class DiffusionConfig(_Section):
         return self
 
 
+class RobustnessConfig(_Section):
+    """What models are asked to withstand: each pixel, in [0, 1], moved by at most epsilon (`linf`), or all of an image
+    by that Euclidean distance (`l2`).
+
+    evaluations: `pgd20`, 20 steps of step_size from a random start, and `aa`, AutoAttack's standard set. images: so
+    many of each target's non-members, the same ones under every defense. The adversarial queries of attacks on
+    membership are crafted by the same 20 steps.
+    """
+
+    evaluations: tuple[Literal["pgd20", "aa"], ...] = ()
+    images: Annotated[int, Field(ge=10)] = 500
+    norm: Literal["linf", "l2"] = "linf"
+    epsilon: Positive = 8 / 255
+    step_size: Positive = 2 / 255
+
+
 class EngineConfig(_Section):
     """How models are laid over the machine: part of their identity, where it changes the arithmetic.
 
@@ -183,6 +196,7 @@ class StudyConfig(_Section):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     diffusion: DiffusionConfig = DiffusionConfig()
+    robustness: RobustnessConfig = RobustnessConfig()
     engine: EngineConfig = EngineConfig()
     attacks: Annotated[tuple[str, ...], Field(min_length=1)] = (
         "loss",
@@ -195,12 +209,6 @@ class StudyConfig(_Section):
     def to_yaml(self) -> str:
         """The whole configuration, defaults spelled out."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
-
-
-def configs_folder() -> Path:
-    """Where the built-in spaces and presets are: in a checkout, else where an installed wheel put them."""
-    checkout = Path(raymia.__file__).resolve().parent.parent / "tune_configs"
-    return checkout if checkout.is_dir() else Path(sys.prefix) / "share" / "raymia" / "tune_configs"
 
 
 def build_config(preset: str | None, overrides: Mapping[str, Any]) -> StudyConfig:
@@ -225,47 +233,6 @@ def build_config(preset: str | None, overrides: Mapping[str, Any]) -> StudyConfi
 
 
 DEFAULT_PRESETS = {"digits": "digits", "cifar10": "cifar10_desk", "cifar100": "cifar100_desk"}
-
-
-def parse_assignment(text: str) -> tuple[str, Any]:
-    """`training.epochs=30` as (key, value); the value is read as YAML. Raises InputError without a `=`."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise InputError(f"--set {text}: write it as section.key=value, e.g. --set training.epochs=30")
-    try:
-        return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise InputError(f"--set {text}: the value is not readable as YAML; quote it") from None
-
-
-def find_yaml(name: str, folder: Path, what: str) -> Path:
-    """The file of a built-in name or of a path. Raises InputError with the nearest name."""
-    for candidate in (folder / f"{name}.yaml", Path(name)):
-        if candidate.is_file():
-            return candidate
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
-    raise InputError(f"unknown {what} {name!r}: {suggestion(name, known)} (or give the path of a YAML file)")
-
-
-def suggestion(name: str, known: list[str]) -> str:
-    """What the user may have meant, in words."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}? Known: {', '.join(known)}" if close else f"known are {', '.join(known)}"
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML mapping from a file. Raises InputError that names the file and the line."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = getattr(error, "problem_mark", None)
-        at = f" at line {where.line + 1}" if where is not None else ""
-        raise InputError(f"{path}: not readable as YAML{at}") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: must hold a YAML mapping")
-    return content
 
 
 def _assign(content: dict[str, Any], dotted: str, value: Any) -> None:

@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from raymia.config import configs_folder, find_yaml, read_yaml
 from raymia.defenses import build_defense, defense_named
 from raymia.errors import InputError
 from raymia.models import source_digest
 from raymia.recipes.ground import describe, hyperparameters, trained_names
 from raymia.seeds import generator
 from raymia.training.defense import Composed, Stage
+from raymia.yaml_files import configs_folder, find_yaml, read_yaml
 
 
 class Range(BaseModel):

@@ -3,8 +3,9 @@
 import click
 
 from raymia.commands import run_command
-from raymia.config import build_config, parse_assignment
+from raymia.config import build_config
 from raymia.errors import InputError
+from raymia.yaml_files import parse_assignment
 
 
 @click.command(name="synthesize", help="Train a diffusion model and draw a labeled, filtered set of images from it.")

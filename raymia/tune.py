@@ -3,9 +3,10 @@
 import click
 
 from raymia.commands import run_command
-from raymia.config import build_config, parse_assignment
+from raymia.config import build_config
 from raymia.errors import InputError
 from raymia.space import Space, custom_space, list_spaces, load_space, with_search
+from raymia.yaml_files import parse_assignment
 
 
 @click.command(name="tune", help="Search the privacy–utility frontier of a space of defenses.")

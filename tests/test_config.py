@@ -7,8 +7,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from raymia.config import StudyConfig, build_config, parse_assignment, read_yaml
+from raymia.config import StudyConfig, build_config
 from raymia.errors import InputError
+from raymia.yaml_files import parse_assignment, read_yaml
 
 
 def refusal(overrides: dict[str, Any], preset: str | None = None) -> str:

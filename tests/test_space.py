@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from raymia.config import configs_folder
 from raymia.errors import InputError
 from raymia.space import UNDEFENDED, Range, Space, custom_space, list_spaces, load_space, parse_space, with_search
+from raymia.yaml_files import configs_folder
 
 SWEEPS = {
     "mixup_alpha": ("mixup.alpha", [0.1, 0.2, 0.3, 0.4, 0.5]),

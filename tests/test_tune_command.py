@@ -20,10 +20,10 @@ from pyarrow import parquet
 
 from raymia.cli import cli
 from raymia.commands import guarded
-from raymia.config import configs_folder
 from raymia.errors import RunError
 from raymia.study.lock import held
 from raymia.tune import tune
+from raymia.yaml_files import configs_folder
 from tests.support.mlflow_ui import free_port
 
 TINY = ("plan.part_size=40", "plan.targets=2", "training.epochs=2", "model.options.widths=[4,8,8]")

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from raymia.auditing.numbers import NAMES, Number
-from raymia.config import suggestion
 from raymia.errors import InputError
 from raymia.metrics.summary import NOT_RESOLVABLE
+from raymia.yaml_files import suggestion
 
 _FORM = re.compile(r"\s*(?P<what>[^\s<>=]+)\s*(?P<op>>=|<=|>|<)\s*(?P<bound>\S+)\s*")
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {

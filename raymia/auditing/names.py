@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from raymia.auditing.stored_array import Array
-from raymia.config import suggestion
 from raymia.errors import InputError
+from raymia.yaml_files import suggestion
 
 LARGE = ("reference_logits", "population_reference_logits")
 """Arrays that need not fit in memory."""

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from raymia.auditing.stored_array import Array
-from raymia.config import suggestion
 from raymia.errors import InputError
+from raymia.yaml_files import suggestion
 
 _COLUMNS = ("logits", "label", "member", "id", "reference_logits", "reference_member", "role")
 _CLASS_COLUMN = re.compile(r"logits_(\d+)")

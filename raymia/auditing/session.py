@@ -18,11 +18,11 @@ from raymia.auditing.numbers import numbers_of
 from raymia.auditing.outcome import Outcome, as_figure, as_json, as_parquet
 from raymia.auditing.parquet import read_parquet
 from raymia.auditing.run import choose_attacks, needed, requested_attacks, run_attacks
-from raymia.config import suggestion
 from raymia.errors import InputError
 from raymia.files import write_whole
 from raymia.recipes.queries import Query
 from raymia.report.audit import audit_lines, audit_table
+from raymia.yaml_files import suggestion
 
 FAILED = 3
 """Exit code where a condition of --fail-if is met or cannot be judged."""

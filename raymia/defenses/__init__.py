@@ -8,7 +8,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from raymia.config import suggestion
 from raymia.defenses.adversarial_regularization import AdversarialRegularization
 from raymia.defenses.awp import AWP
 from raymia.defenses.confidence_penalty import ConfidencePenalty
@@ -33,6 +32,7 @@ from raymia.defenses.trades import TRADES
 from raymia.defenses.trades_awp import TRADESAWP
 from raymia.errors import InputError
 from raymia.training.defense import Defense
+from raymia.yaml_files import suggestion
 
 __all__ = [
     "AWP",

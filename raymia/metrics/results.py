@@ -10,6 +10,7 @@ from raymia.errors import InputError
 from raymia.metrics.intervals import Interval
 from raymia.metrics.membership import AttackMetrics
 from raymia.metrics.populations import has_apart, of_members, parts
+from raymia.metrics.robustness import RobustAccuracy, pool_robustness
 from raymia.metrics.utility import Utility, pool_utilities
 from raymia.privacy import Guarantee
 
@@ -19,11 +20,15 @@ WORST = "worst"
 
 @dataclass(frozen=True)
 class SeedResult:
-    """One target model of a setting: its utility, and each attack's metrics by measure name (`populations`)."""
+    """One target model of a setting: its utility, and each attack's metrics by measure name (`populations`).
+
+    robustness: by evaluation (`pgd20`, `aa`), what it withstands; empty where that was not measured.
+    """
 
     seed: int
     utility: Utility
     attacks: dict[str, AttackMetrics]
+    robustness: Mapping[str, RobustAccuracy] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,25 @@ class SettingResult:
         return pool_utilities([one.utility for one in self.seeds])
 
     @property
+    def robustness(self) -> dict[str, RobustAccuracy]:
+        """What it withstands, over the targets, by evaluation."""
+        names = dict.fromkeys(name for one in self.seeds for name in one.robustness)
+        return {
+            name: pool_robustness([one.robustness[name] for one in self.seeds if name in one.robustness])
+            for name in names
+        }
+
+    @property
     def undefended(self) -> bool:
         return self.defense == UNDEFENDED
 
     def aucs(self, name: str) -> dict[int, float]:
         """The measure's AUC by seed."""
         return {one.seed: one.attacks[name].auc for one in self.seeds if name in one.attacks}
+
+    def robust_accuracies(self, evaluation: str) -> dict[int, float]:
+        """Robust accuracy by seed."""
+        return {one.seed: one.robustness[evaluation].accuracy for one in self.seeds if evaluation in one.robustness}
 
     def test_accuracies(self) -> dict[int, float]:
         """Test accuracy by seed."""

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from raymia.config import suggestion
 from raymia.errors import InputError
 from raymia.models.classifier import Classifier
 from raymia.models.cnn import cnn
@@ -15,6 +14,7 @@ from raymia.models.mlp import mlp
 from raymia.models.resnet import resnet18
 from raymia.models.user_code import load_function, one_line, source_digest
 from raymia.models.vgg import vgg11
+from raymia.yaml_files import suggestion
 
 BUILT_IN: Mapping[str, Callable[..., nn.Module]] = {"cnn": cnn, "mlp": mlp, "resnet18": resnet18, "vgg11": vgg11}
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from pyarrow import fs
 
-from raymia.config import suggestion
 from raymia.errors import InputError
 from raymia.records.cifar import CIFAR_RECORDS, cifar_records
 from raymia.records.copies import distinct_records
@@ -15,6 +14,7 @@ from raymia.records.folder import folder_records
 from raymia.records.location import list_folder, open_location
 from raymia.records.parquet import parquet_records
 from raymia.records.resize import resized
+from raymia.yaml_files import suggestion
 
 # Records in each built-in data set, copies included.
 BUILT_IN = {"digits": DIGITS, "cifar10": CIFAR_RECORDS, "cifar100": CIFAR_RECORDS}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from raymia.config import build_config, parse_assignment
+from raymia.config import build_config
 from raymia.metrics.summary import rows
 from raymia.metrics.table import read_csv, write_csv
 from raymia.recipes.recipe import Recipe, walk
@@ -19,6 +19,7 @@ from raymia.store import Store
 from raymia.study.facts import facts_of
 from raymia.study.publish import read_measured
 from raymia.study.study import Study, assemble
+from raymia.yaml_files import parse_assignment
 from tests.study.command import (
     REPOSITORY,
     TINY,
