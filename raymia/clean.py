@@ -11,6 +11,7 @@ from raymia.errors import InputError
 from raymia.store import Store
 from raymia.study.lock import is_held
 
+# In a study's folder; what is made for it later has a list of its own, whose name ends so.
 REFERENCES = "artifacts.txt"
 
 
@@ -44,7 +45,7 @@ def clean(results: str, yes: bool) -> int:
 def unused_artifacts(root: Path, store: Store) -> list[tuple[str, int]]:
     """Name and size in bytes of each artifact that no study folder under `root` refers to."""
     used: set[str] = set()
-    for references in root.glob(f"*/{REFERENCES}"):
+    for references in root.glob(f"*/*{REFERENCES}"):
         used |= set(references.read_text(encoding="utf-8").split())
     running = any(is_held(folder) for folder in root.iterdir() if folder.is_dir())
 

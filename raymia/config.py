@@ -14,6 +14,7 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 OptionValue = bool | int | float | str
+Evaluation = Literal["pgd20", "aa"]
 CanaryKind = Literal["clean", "mislabeled", "noise"]
 
 
@@ -160,7 +161,7 @@ class RobustnessConfig(_Section):
     membership are crafted by the same 20 steps.
     """
 
-    evaluations: tuple[Literal["pgd20", "aa"], ...] = ()
+    evaluations: tuple[Evaluation, ...] = ()
     images: Annotated[int, Field(ge=10)] = 500
     norm: Literal["linf", "l2"] = "linf"
     epsilon: Positive = 8 / 255

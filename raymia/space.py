@@ -2,20 +2,19 @@
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from raymia.config import Evaluation
 from raymia.defenses import build_defense, defense_named
 from raymia.errors import InputError
 from raymia.models import source_digest
 from raymia.recipes.ground import describe, hyperparameters, trained_names
 from raymia.seeds import generator
 from raymia.training.defense import Composed, Stage
-from raymia.yaml_files import configs_folder, find_yaml, read_yaml
 
 
 class Range(BaseModel):
@@ -43,14 +42,27 @@ class Range(BaseModel):
         return min(max(float(f"{value:.4g}"), self.low), self.high)
 
 
+Objective = Literal["test_accuracy", "robust_accuracy_pgd20", "robust_accuracy_aa", "worst_auc", "worst_tpr"]
+
+# What is to be raised; the others, the largest AUC and TPR over all attacks, are to be lowered.
+RAISED = frozenset({"test_accuracy", "robust_accuracy_pgd20", "robust_accuracy_aa"})
+
+
 class Search(BaseModel):
-    """How settings are picked. samples: how many, for random and optuna. batch: how many optuna is asked at once."""
+    """How settings are picked. samples: how many, for random and optuna. batch: how many optuna is asked at once.
+
+    objectives: what optuna goes by. `worst_tpr` is at the lowest false-positive rate that the study's non-members
+    resolve.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     method: Literal["grid", "random", "optuna"] = "grid"
     samples: Annotated[int, Field(ge=1)] = 16
     batch: Annotated[int, Field(ge=1)] = 4
+    objectives: Annotated[tuple[Objective, ...], Field(min_length=2)] = ("test_accuracy", "worst_auc")
 
+
+_ROBUST = "robust_accuracy_"
 
 Choices = tuple[Any, ...]
 Domain = Choices | Range
@@ -115,12 +127,16 @@ class Setting:
 
 @dataclass(frozen=True)
 class Space:
-    """A named space. The undefended setting is always its first."""
+    """A named space. The undefended setting is always its first.
+
+    robustness: the evaluations of robust accuracy that its studies make, besides those they are told to.
+    """
 
     name: str
     description: str
     search: Search
     branches: tuple[Branch, ...]
+    robustness: tuple[Evaluation, ...] = ()
 
     def settings(self, seed: int) -> list[Setting]:
         """The settings of a grid or random search, undefended first, without repeats.
@@ -142,6 +158,13 @@ class Space:
                 break
             found[self._random_setting(rng)] = None
         return list(found)
+
+    @property
+    def evaluations(self) -> frozenset[str]:
+        """The evaluations of robust accuracy that it wants, and those that its search goes by."""
+        objectives = self.search.objectives if self.search.method == "optuna" else ()
+        searched = [name.removeprefix(_ROBUST) for name in objectives if name.startswith(_ROBUST)]
+        return frozenset([*self.robustness, *searched])
 
     @property
     def needs_reserve(self) -> bool:
@@ -194,15 +217,10 @@ def _select_choices(branch: Branch) -> Iterator[dict[tuple[str, str], Any]]:
         yield dict(zip(names, values, strict=True))
 
 
-def load_space(name: str) -> Space:
-    """A space by its name in `tune_configs/` or its YAML path. Raises InputError that names the key and the remedy."""
-    return parse_space(read_yaml(path := find_yaml(name, configs_folder(), "space")), path)
-
-
 def custom_space(function: str) -> Space:
     """The space of a user's own training, beside the undefended model."""
     branch = Branch({"custom": {"function": (function,)}})
-    _check_values(branch)
+    check_values(branch)
     source_digest("train", function)
     return Space("custom", f"training by {function}", Search(), (branch,))
 
@@ -210,7 +228,7 @@ def custom_space(function: str) -> Space:
 def single_space(name: str, defense: str, values: Mapping[str, Any]) -> Space:
     """The space of one setting of one defense."""
     branch = Branch({defense: {hyperparameter: (value,) for hyperparameter, value in values.items()}})
-    _check_values(branch)
+    check_values(branch)
     return Space(name, f"one setting of {defense}", Search(), (branch,))
 
 
@@ -218,72 +236,12 @@ def with_search(space: Space, method: str | None, samples: int | None) -> Space:
     """The space searched in another way; None leaves the space's own."""
     changes = {"method": method, "samples": samples}
     content = space.search.model_dump() | {name: value for name, value in changes.items() if value is not None}
-    changed = Space(space.name, space.description, Search.model_validate(content), space.branches)
+    changed = replace(space, search=Search.model_validate(content))
     if changed.search.method != "grid" and all("none" in branch.defenses for branch in space.branches):
         raise InputError(f"--search {changed.search.method}: the space {space.name} has no defense to search over")
     if changed.search.method == "grid":
         changed.settings(0)
     return changed
-
-
-def list_spaces() -> list[Space]:
-    """The built-in spaces, by name."""
-    return [load_space(path.stem) for path in sorted(configs_folder().glob("*.yaml"))]
-
-
-def parse_space(content: Mapping[str, Any], path: Path) -> Space:
-    """A space from its YAML content: `description`, `search`, and `settings`, a list of {defense: {name: values}}."""
-    for key in content:
-        if key not in ("description", "search", "settings"):
-            raise InputError(f"{path}: unknown key {key!r}: known are description, search, settings")
-    entries = content.get("settings")
-    if not isinstance(entries, list) or not entries:
-        raise InputError(f"{path}: settings must be a list of defenses, e.g. `- mixup: {{alpha: [0.1, 0.2]}}`")
-    try:
-        search = Search.model_validate(content.get("search", {}))
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        where = ".".join(["search", *(str(part) for part in problem["loc"])])
-        raise InputError(f"{path}: {where}: {problem['msg']}, got {problem['input']!r}") from None
-    space = Space(path.stem, str(content.get("description", "")), search, tuple(_branch(e, path) for e in entries))
-    if search.method != "grid" and all("none" in branch.defenses for branch in space.branches):
-        raise InputError(f"{path}: a {search.method} search needs a defense besides none")
-    # Every value is tried on its defense now, so that a bad one is found before anything trains.
-    for branch in space.branches:
-        _check_values(branch)
-    space.stop_epochs(100)
-    return space
-
-
-def _branch(entry: Any, path: Path) -> Branch:
-    if not isinstance(entry, dict) or not entry:
-        raise InputError(f"{path}: each of settings is a mapping from defense to hyperparameters, got {entry!r}")
-    defenses = {}
-    for defense, given in entry.items():
-        defense_named(str(defense))
-        if given is not None and not isinstance(given, dict):
-            raise InputError(f"{path}: {defense}: give a mapping of hyperparameters, got {given!r}")
-        defenses[str(defense)] = {
-            str(name): _domain(value, f"{path}: {defense}.{name}") for name, value in (given or {}).items()
-        }
-    for alone in ("none", "custom"):
-        if alone in defenses and len(defenses) > 1:
-            raise InputError(f"{path}: {alone} stands alone; take it out of {' + '.join(defenses)}")
-    return Branch(defenses)
-
-
-def _domain(value: Any, where: str) -> Domain:
-    if isinstance(value, dict):
-        try:
-            return Range.model_validate(value)
-        except ValidationError as error:
-            message = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-            raise InputError(f"{where}: a range is {{low: , high: , log: }}: {message}") from None
-    if isinstance(value, list):
-        if not value:
-            raise InputError(f"{where}: the list of values is empty")
-        return tuple(value)
-    return (value,)
 
 
 def _each_value(branch: Branch) -> Iterator[Setting]:
@@ -300,7 +258,7 @@ def _each_value(branch: Branch) -> Iterator[Setting]:
             yield branch.setting({**first, (defense, name): value})
 
 
-def _check_values(branch: Branch) -> None:
+def check_values(branch: Branch) -> None:
     """Build every value once: each that a defense refuses raises InputError."""
     for _ in _each_value(branch):
         pass

@@ -5,7 +5,8 @@ import click
 from raymia.commands import run_command
 from raymia.config import build_config
 from raymia.errors import InputError
-from raymia.space import Space, custom_space, list_spaces, load_space, with_search
+from raymia.space import Space, custom_space, with_search
+from raymia.space_files import list_spaces, load_space
 from raymia.yaml_files import parse_assignment
 
 

@@ -11,9 +11,10 @@ VERSIONS = {
     "drawing": 2,
     "training": 1,
     "signals": 2,
+    "robustness": 1,
     "attacks": 2,
     "leak": 2,
     "metrics": 1,
     "quality": 2,
-    "results": 1,
+    "results": 2,
 }

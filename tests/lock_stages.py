@@ -33,9 +33,14 @@ IDLE = {
     "raymia/records/__init__.py",
     "raymia/records/location.py",
     # Made for the table from what artifacts hold, each time anew.
+    "raymia/metrics/caught.py",
     "raymia/metrics/comparison.py",
     "raymia/metrics/exposed.py",
     "raymia/metrics/frontier.py",
+    "raymia/metrics/memorization.py",
+    "raymia/metrics/memorization_bins.py",
+    "raymia/metrics/leakage.py",
+    "raymia/metrics/places.py",
     "raymia/metrics/results.py",
     "raymia/metrics/summary.py",
     "raymia/metrics/table.py",
@@ -69,10 +74,21 @@ SOURCES: dict[str, tuple[str, ...]] = {
         "raymia/seeds.py",
     ),
     "signals": (
+        "raymia/adversarial/evaluation.py",
+        "raymia/adversarial/pgd.py",
+        "raymia/adversarial/region.py",
         "raymia/recipes/answers.py",
         "raymia/recipes/queries.py",
         "raymia/recipes/signals.py",
         "raymia/recipes/trained.py",
+    ),
+    "robustness": (
+        "raymia/adversarial/autoattack.py",
+        "raymia/adversarial/evaluation.py",
+        "raymia/adversarial/pgd.py",
+        "raymia/adversarial/region.py",
+        "raymia/metrics/robustness.py",
+        "raymia/recipes/robustness.py",
     ),
     "attacks": ("raymia/attacks", "raymia/recipes/scores.py"),
     "leak": ("raymia/diffusion/denoising_loss.py", "raymia/recipes/leak.py"),
@@ -146,7 +162,7 @@ def _shared_by(path: Path) -> list[Path]:
     if "raymia.adversarial" not in path.read_text(encoding="utf-8"):
         return []
     found = sorted((ROOT / "raymia" / "adversarial").glob("*.py"))
-    return [one for one in found if one.name not in ("__init__.py", "evaluation.py")]
+    return [one for one in found if one.name not in ("__init__.py", "autoattack.py", "evaluation.py")]
 
 
 def digest(files: list[Path]) -> str:

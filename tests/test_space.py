@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from raymia.errors import InputError
-from raymia.space import UNDEFENDED, Range, Space, custom_space, list_spaces, load_space, parse_space, with_search
+from raymia.space import UNDEFENDED, Range, Space, custom_space, with_search
+from raymia.space_files import list_spaces, load_space, parse_space
 from raymia.yaml_files import configs_folder
 
 SWEEPS = {
@@ -273,3 +274,30 @@ def test_the_users_own_training_is_compared_with_the_undefended_model(
     assert [one.label for one in settings] == ["none", "custom function=own_training_of_a_space:fit"]
     with pytest.raises(InputError, match="train 'no_such_module_of_a_space:fit'"):
         custom_space("no_such_module_of_a_space:fit")
+
+
+def robust(evaluations: Any, **search: Any) -> Space:
+    content = {"settings": [{"mixup": {"alpha": [0.1]}}], "robustness": evaluations, "search": search}
+    return parse_space(content, Path("own.yaml"))
+
+
+def test_a_space_says_which_robust_accuracies_it_is_about() -> None:
+    assert robust(["aa"]).evaluations == {"aa"}
+    by_search = {"method": "optuna", "objectives": ["test_accuracy", "robust_accuracy_pgd20", "worst_tpr"]}
+    assert robust([], **by_search).evaluations == {"pgd20"}
+    assert robust(["aa"], **by_search).evaluations == {"pgd20", "aa"}
+    # What nobody searches by is not measured for it.
+    assert robust([], **(by_search | {"method": "grid"})).evaluations == set()
+    assert load_space("robust_frontier").evaluations == {"pgd20"}
+    assert with_search(load_space("robust_frontier"), "random", 3).evaluations == {"pgd20"}
+
+
+@pytest.mark.parametrize("evaluations", ["pgd20", ["pgd"], {"aa": 1}, [1]])
+def test_unknown_evaluations_of_a_space_are_named(evaluations: Any) -> None:
+    with pytest.raises(InputError, match=r"own\.yaml: robustness is a list out of pgd20, aa, got"):
+        robust(evaluations)
+
+
+@pytest.mark.parametrize("objectives", [["test_accuracy"], ["test_accuracy", "auc"], []])
+def test_bad_objectives_are_named(objectives: list[str]) -> None:
+    assert "search.objectives" in refusal({"mixup": {"alpha": [0.1]}}, method="optuna", objectives=objectives)

@@ -1,6 +1,7 @@
 """Adversarial examples: where they may lie, how they are crafted, how a training uses them, what a model withstands."""
 
-from raymia.adversarial.evaluation import pgd_correct
+from raymia.adversarial.autoattack import autoattack_correct, check_autoattack
+from raymia.adversarial.evaluation import PASSES, pgd_20, pgd_correct, raise_loss
 from raymia.adversarial.pgd import Attack, Epsilon, Steps, StepSize, craft, only_asked
 from raymia.adversarial.region import Norm, region_around
 from raymia.adversarial.spread import Mode, spread
@@ -19,6 +20,7 @@ from raymia.adversarial.weights import need_weights, perturbed_step, weights_to_
 
 __all__ = [
     "EXAMPLES",
+    "PASSES",
     "Attack",
     "CraftedBatch",
     "Epsilon",
@@ -26,6 +28,8 @@ __all__ = [
     "Norm",
     "StepSize",
     "Steps",
+    "autoattack_correct",
+    "check_autoattack",
     "craft",
     "craft_against_divergence",
     "craft_against_targets",
@@ -36,7 +40,9 @@ __all__ = [
     "need_weights",
     "only_asked",
     "perturbed_step",
+    "pgd_20",
     "pgd_correct",
+    "raise_loss",
     "region_around",
     "spread",
     "trades_losses",

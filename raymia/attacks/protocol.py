@@ -24,7 +24,8 @@ class Needs(StrEnum):
 
     OUT_REFERENCES: reference models, OUT of every record. IN_REFERENCES: and some IN it. POPULATION: the target's and
     the references' answers on records that none of them trained on. QUERIES: answers to more than the record itself.
-    GRADIENT_NORM: the norm of the loss's gradient. IMAGES: the records themselves.
+    GRADIENT_NORM: the norm of the loss's gradient. IMAGES: the records themselves. ADVERSARIAL_QUERIES: every model's
+    answers to its own adversarial examples, in place of those to the records.
     """
 
     SHADOW = "shadow models"
@@ -34,6 +35,7 @@ class Needs(StrEnum):
     QUERIES = "answers to several queries a record"
     GRADIENT_NORM = "gradient norms"
     IMAGES = "the records themselves"
+    ADVERSARIAL_QUERIES = "answers to adversarial examples of the records"
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Signals:
 
     logits_NQC: float32, of the model in eval mode. labels_N: int64, the true classes. references: what reference models
     answer on the same records. gradient_norm_N: float64, of the loss by the weights. inputs_N: uint8[N, H, W, channels]
-    or float32[N, F]. The last three only where an attack asked for them.
+    or float32[N, F]. These three only where an attack asked for them. adversarial: whether the model was asked about
+    its own adversarial examples of the records in place of them; then Q = 1.
     """
 
     logits_NQC: Logits
@@ -50,6 +53,7 @@ class Signals:
     references: References | None = None
     gradient_norm_N: Scores | None = None
     inputs_N: NDArray[Any] | None = None
+    adversarial: bool = False
 
     def __len__(self) -> int:
         return len(self.labels_N)
@@ -62,6 +66,7 @@ class Signals:
             None if self.references is None else self.references.take(rows),
             None if self.gradient_norm_N is None else self.gradient_norm_N[rows],
             None if self.inputs_N is None else self.inputs_N[rows],
+            self.adversarial,
         )
 
 
@@ -150,6 +155,7 @@ def missing(attack: Attack, view: AttackerView, target: Signals) -> list[Needs]:
         Needs.QUERIES: target.logits_NQC.shape[1] > 1,
         Needs.GRADIENT_NORM: target.gradient_norm_N is not None,
         Needs.IMAGES: target.inputs_N is not None,
+        Needs.ADVERSARIAL_QUERIES: target.adversarial,
     }
     return [need for need in Needs if need in attack.needs and not given[need]]
 

@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 
+from raymia.attacks.adversarial_queries import SUFFIX, AdversarialQueries
 from raymia.attacks.attack_p import AttackP
 from raymia.attacks.attack_r import AttackR
 from raymia.attacks.calibrated_loss import CalibratedLoss
@@ -61,14 +62,17 @@ def attack_names() -> tuple[str, ...]:
 def attack_named(name: str) -> Attack:
     """The attack of this name: built in, or an `Attack` object under the entry point group `raymia.attacks`.
 
-    A package cannot replace a built-in attack. Raises InputError for an unknown name, naming the nearest, and for an
-    entry point that gives no attack of its name.
+    With `_adversarial` behind it, the attack with adversarial examples as its queries. A package cannot replace a
+    built-in attack. Raises InputError for an unknown name, naming the nearest, and for an entry point that gives no
+    attack of its name.
     """
     if name in ATTACKS:
         return ATTACKS[name]
     third_party = _third_party()
     if name in third_party:
         return _loaded(third_party[name])
+    if name.endswith(SUFFIX):
+        return AdversarialQueries(attack_named(name.removesuffix(SUFFIX)))
     known = (*ATTACKS, *third_party)
     nearest = get_close_matches(name, known, n=3, cutoff=0.5)
     remedy = f"did you mean {' or '.join(nearest)}?" if nearest else f"choose from {', '.join(known)}"

@@ -27,6 +27,7 @@ _REMEDIES: Mapping[Needs, str] = {
     Needs.QUERIES: "give [N, Q, C] logits of Q > 1 queries",
     Needs.GRADIENT_NORM: "use --model, which takes them",
     Needs.IMAGES: "use --model with --population, which reads them",
+    Needs.ADVERSARIAL_QUERIES: "hand those in as the logits, and name the attack without _adversarial",
 }
 
 

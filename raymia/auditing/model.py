@@ -31,6 +31,7 @@ _REMEDIES = {
     Needs.QUERIES: "give --queries identity,flip,shifts",
     Needs.GRADIENT_NORM: "they could not be taken of this model",
     Needs.IMAGES: "give --population, whose records it learns with",
+    Needs.ADVERSARIAL_QUERIES: "hand the answers to them in with --signals, and name the attack without _adversarial",
 }
 
 

@@ -21,7 +21,7 @@ from raymia.diffusion.shards import ShardReport
 from raymia.engine.cluster import HEAD_SLIVER, described
 from raymia.engine.outcome import Failure, guarded
 from raymia.engine.outcome import failure as failure_of
-from raymia.recipes.recipe import MODELS, Bench, Recipe, ready
+from raymia.recipes.recipe import CHECKPOINTED, MODELS, Bench, Recipe, ready
 from raymia.recipes.result import ResultRecipe
 from raymia.records.dataset import Records
 from raymia.store import Inspection, Store
@@ -31,7 +31,7 @@ _REPORT_SECONDS = 0.5
 # Streams of images at a time: one takes all the samplers that the cluster has room for.
 _STREAMS = 1
 # What takes long enough to be worth watching.
-_WATCHED = frozenset({*MODELS, "synthetic"})
+_WATCHED = frozenset({*CHECKPOINTED, "synthetic"})
 
 
 class Making(NamedTuple):
@@ -80,8 +80,8 @@ class Workshop:
         """Take down a setting's recipe, to be made when its trial starts."""
         self._orders[number] = recipe
 
-    async def fulfil(self, number: int) -> tuple[float, float] | Failure:
-        """Make an ordered setting; its objectives, or why not."""
+    async def fulfil(self, number: int) -> dict[str, float] | Failure:
+        """Make an ordered setting; what a search may go by, or why not."""
         recipe = self._orders[number]
         failure = await self.make(recipe)
         if failure is None:
@@ -91,7 +91,7 @@ class Workshop:
                 failure = failure_of(error)
             else:
                 self._failures.pop(number, None)
-                return measured.objectives
+                return measured.outcome
         self._failures.setdefault(number, []).append(failure)
         return failure
 

@@ -1,25 +1,18 @@
-"""A setting against the undefended model, and against all others: paired differences, verdicts, the frontier."""
+"""A setting against the undefended model: paired differences and verdicts."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import hypot
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raymia.errors import InputError
 from raymia.metrics.delong import paired_auc_difference, widen_auc_interval
-from raymia.metrics.frontier import (
-    WorstAttack,
-    on_frontier,
-    resampled_means,
-    seed_draws,
-    share_on_frontier,
-    without_single_seeds,
-    worst_attack,
-)
+from raymia.metrics.frontier import WorstAttack, worst_attack
 from raymia.metrics.intervals import ALPHA, Interval, paired_t_interval
 from raymia.metrics.populations import counterpart, of_members
-from raymia.metrics.results import WORST, SettingResult, all_measures, all_seeds, by_seed
+from raymia.metrics.results import WORST, SettingResult
 
 LESS = "less leakage than undefended"
 MORE = "more leakage than undefended"
@@ -33,9 +26,6 @@ IS_UNDEFENDED = "undefended"
 # Follows LESS, MORE or SAME where the interval knows the doubt from the records, but not the one from retraining.
 RECORDS_ONLY = " (records only)"
 
-# The objectives of a frontier, in the order of its arrays: test accuracy up, AUC down.
-MAXIMIZE = (True, False)
-
 
 @dataclass(frozen=True)
 class Delta:
@@ -47,14 +37,6 @@ class Delta:
     value: float | None = None
     interval: Interval | None = None
     seeds: int = 0
-
-
-@dataclass(frozen=True)
-class Place:
-    """Whether a setting is on an attack's frontier, and how often when the seeds are resampled (None: one seed)."""
-
-    on: bool
-    p: float | None
 
 
 @dataclass(frozen=True)
@@ -79,6 +61,21 @@ def paired_delta(ours: dict[int, float], theirs: dict[int, float], alpha: float 
     mine, other = [ours[seed] for seed in common], [theirs[seed] for seed in common]
     value = float(np.mean(np.subtract(mine, other)))
     return Delta(value, paired_t_interval(mine, other, alpha), len(common))
+
+
+def robust_delta(result: SettingResult, undefended: SettingResult, evaluation: str) -> Delta:
+    """The difference of robust accuracy to undefended, by seed.
+
+    Where every seed has the same difference (two models that withstand nothing) Student t says "no doubt at all": the
+    settings' own intervals, combined by Newcombe's method 10 (1998), stand in.
+    """
+    delta = paired_delta(result.robust_accuracies(evaluation), undefended.robust_accuracies(evaluation))
+    if delta.value is None or delta.interval is None or delta.interval.width > 0:
+        return delta
+    ours, theirs = result.robustness[evaluation], undefended.robustness[evaluation]
+    below = hypot(ours.accuracy - ours.low, theirs.high - theirs.accuracy)
+    above = hypot(ours.high - ours.accuracy, theirs.accuracy - theirs.low)
+    return replace(delta, interval=Interval(delta.value - below, delta.value + above).clipped(-1, 1))
 
 
 def auc_delta(result: SettingResult, undefended: SettingResult | None, name: str) -> tuple[Delta, str]:
@@ -133,36 +130,6 @@ def worst_of(result: SettingResult) -> WorstAttack:
     return worst_attack({name: list(result.aucs(name).values()) for name in names}, ALPHA, fallback)
 
 
-def frontier_places(results: Sequence[SettingResult], rng: np.random.Generator) -> dict[tuple[str, str], Place]:
-    """The place of every (setting, measure of members), `worst` included, over {test accuracy up, AUC down}.
-
-    On a population's frontier the settings without populations stand with their plain measure, since they trained on
-    all their members; they get a place on it as well. p is paired: each resample takes the same seeds for all
-    settings, and `worst` picks its measure anew in each.
-    """
-    names = all_measures(results)
-    if not names:
-        return {}
-    seeds = all_seeds(results)
-    times_RK = seed_draws(len(seeds), rng)
-    accuracy_SK = np.stack([by_seed(one.test_accuracies(), seeds) for one in results])
-    means_by_name = {}
-    for name in names:
-        auc_SK = np.stack([by_seed(_aucs_against(one, name), seeds) for one in results])
-        objectives_SKD = without_single_seeds(np.stack([accuracy_SK, auc_SK], axis=2))
-        means_by_name[name] = np.stack([resampled_means(objectives_SKD[:, :, d], times_RK) for d in (0, 1)], axis=2)
-    accuracy_RS = resampled_means(without_single_seeds(accuracy_SK[:, :, None])[:, :, 0], times_RK)
-    worst_RS = np.fmax.reduce([means_RSD[:, :, 1] for means_RSD in means_by_name.values()])
-    means_by_name[WORST] = np.stack([accuracy_RS, worst_RS], axis=2)
-    places = {}
-    for name, means_RSD in means_by_name.items():
-        shares = share_on_frontier(means_RSD, MAXIMIZE)
-        for index, on in _on_now(results, name).items():
-            p = None if np.isnan(shares[index]) else float(shares[index])
-            places[results[index].setting, name] = Place(on, p)
-    return places
-
-
 def _opponents(result: SettingResult, undefended: SettingResult, name: str) -> tuple[str, str | None, float]:
     """The two measures that are compared under this name (None: undefended has none), and the interval's level."""
     if name != WORST:
@@ -179,26 +146,6 @@ def _paired(ours: Scored, theirs: Scored, alpha: float) -> tuple[float, Interval
     if (member_N != theirs.member[other]).any():
         raise InputError("paired scores: a record is a member of one model only; give both the same target's plan")
     return paired_auc_difference(ours.scores[mine], theirs.scores[other], member_N, alpha)
-
-
-def _aucs_against(result: SettingResult, name: str) -> dict[int, float]:
-    """The AUCs by seed with which the setting stands on this measure's frontier; none where it has no such measure."""
-    own = counterpart(name, result.pooled)
-    return {} if own is None else result.aucs(own)
-
-
-def _on_now(results: Sequence[SettingResult], name: str) -> dict[int, bool]:
-    """By index, whether a setting that stands on this measure's frontier is on it as measured."""
-    aucs = {index: auc for index, one in enumerate(results) if (auc := _auc_now(one, name)) is not None}
-    objectives_SD = np.array([(results[index].utility.test_accuracy, auc) for index, auc in aucs.items()])
-    return dict(zip(aucs, on_frontier(objectives_SD, MAXIMIZE).tolist(), strict=True))
-
-
-def _auc_now(result: SettingResult, name: str) -> float | None:
-    if name == WORST:
-        return worst_of(result).auc if result.pooled else None
-    own = counterpart(name, result.pooled)
-    return None if own is None else result.pooled[own].auc
 
 
 def _verdict(delta: Delta) -> str:

@@ -73,6 +73,8 @@ def t_interval(values: Sequence[float], alpha: float = ALPHA) -> Interval | None
     """
     if len(values) < 2:
         return None
+    if min(values) == max(values):  # their mean may be rounded, and then their spread is not 0
+        return Interval(float(values[0]), float(values[0]))
     mean = float(np.mean(values))
     half = t_quantile(alpha, len(values) - 1) * float(np.std(values, ddof=1)) / sqrt(len(values))
     return Interval(mean - half, mean + half)

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from raymia.errors import InputError
-from raymia.metrics.comparison import Place, auc_delta, frontier_places, paired_delta, worst_of
+from raymia.metrics.comparison import Delta, auc_delta, paired_delta, robust_delta, worst_of
 from raymia.metrics.membership import PRIORS, TARGET_FPRS, AttackMetrics, Estimate, TprAtFpr
+from raymia.metrics.places import EVALUATIONS, Frontiers, frontiers
 from raymia.metrics.populations import ALL, ANY, arranged, has_apart, parts, special
 from raymia.metrics.results import WORST, SettingResult, check_results
+from raymia.metrics.robustness import RobustAccuracy
 from raymia.metrics.utility import Utility
 
 Row = dict[str, object]
@@ -30,6 +32,11 @@ def _with_ends(name: str) -> tuple[str, str, str]:
     return name, f"{name}_low", f"{name}_high"
 
 
+def robust_name(evaluation: str) -> str:
+    """The column of an evaluation's robust accuracy."""
+    return f"robust_accuracy_{evaluation}"
+
+
 _FIRST = ("setting", "defense")
 _MEASURED = (
     "seed",
@@ -39,6 +46,8 @@ _MEASURED = (
     "test_accuracy_low",
     "test_accuracy_high",
     "ece",
+    *chain.from_iterable(_with_ends(robust_name(evaluation)) for evaluation in EVALUATIONS[::-1]),
+    "robust_images",
     "epsilon",
     "delta",
     "attack",
@@ -56,9 +65,12 @@ _MEASURED = (
     "epsilon_lower",
     *_with_ends("delta_auc"),
     *_with_ends("delta_test_accuracy"),
+    *_with_ends("delta_robust_accuracy"),
     "verdict",
     "on_frontier",
     "p_on_frontier",
+    "on_robust_frontier",
+    "p_on_robust_frontier",
 )
 
 
@@ -80,12 +92,15 @@ def rows(results: Sequence[SettingResult], rng: np.random.Generator) -> list[Row
     """The study as a table, every row with all `columns` in order; None where there is nothing to say.
 
     Rows follow the order of results and seeds, then of measures (`populations.arranged`); deterministic by `rng`,
-    which resamples the seeds for p_on_frontier. Differences to undefended and frontiers are on pooled rows only.
+    which resamples the seeds for p_on_frontier and p_on_robust_frontier. Differences to undefended and frontiers are
+    on pooled rows only.
     population: `all`, or the part of the members that the row is about; members and nonmembers: the scores counted,
     over all targets in a pooled row. Rows of `generator`, which has members of its own, are compared with nothing.
     The `worst` row carries the AUC of the worst of the setting's attacks on members, with an interval that holds for
     all of them at once; its other attack columns are empty, they stand in that attack's own row. Its population is
     `any` where it was picked over populations apart too, else `all`.
+    robust_images: the records attacked for robust accuracies, the fewest where evaluations differ. The robust frontier
+    and the differences of robust accuracy are of `places.robust_evaluation`; empty where that is None.
     Raises InputError for two undefended settings, repeated names or seeds, attacks that were not pooled, and names
     that are no measure's.
     """
@@ -94,8 +109,8 @@ def rows(results: Sequence[SettingResult], rng: np.random.Generator) -> list[Row
     if not results:
         return []
     undefended = next((one for one in results if one.undefended), None)
-    places = frontier_places(results, rng)
-    filled = chain.from_iterable([*_seed_rows(one), *_pooled_rows(one, undefended, places)] for one in results)
+    found = frontiers(results, rng)
+    filled = chain.from_iterable([*_seed_rows(one), *_pooled_rows(one, undefended, found)] for one in results)
     return [{name: row.get(name) for name in names} for row in filled]
 
 
@@ -104,6 +119,7 @@ def _seed_rows(result: SettingResult) -> list[Row]:
         _setting_cells(result)
         | {"seed": one.seed}
         | _utility_cells(one.utility)
+        | _robust_cells(one.robustness)
         | _measure_cells(name)
         | _attack_cells(one.attacks[name])
         for one in result.seeds
@@ -111,15 +127,14 @@ def _seed_rows(result: SettingResult) -> list[Row]:
     ]
 
 
-def _pooled_rows(
-    result: SettingResult, undefended: SettingResult | None, places: dict[tuple[str, str], Place]
-) -> list[Row]:
+def _pooled_rows(result: SettingResult, undefended: SettingResult | None, found: Frontiers) -> list[Row]:
     if not result.pooled:
         return []
     shared = _setting_cells(result) | {"seed": POOLED} | _utility_cells(result.utility)
+    shared |= _robust_cells(result.robustness)
     cells = {name: _measure_cells(name) | _attack_cells(result.pooled[name]) for name in arranged(result.pooled)}
     cells[WORST] = _worst_cells(result)
-    return [shared | measured | _compared_cells(result, undefended, name, places) for name, measured in cells.items()]
+    return [shared | measured | _compared_cells(result, undefended, name, found) for name, measured in cells.items()]
 
 
 def _setting_cells(result: SettingResult) -> Row:
@@ -138,6 +153,13 @@ def _utility_cells(utility: Utility) -> Row:
         "test_accuracy_high": utility.test_accuracy_high,
         "ece": utility.ece,
     }
+
+
+def _robust_cells(robustness: Mapping[str, RobustAccuracy]) -> Row:
+    cells: Row = {}
+    for evaluation, one in robustness.items():
+        cells |= dict(zip(_with_ends(robust_name(evaluation)), (one.accuracy, one.low, one.high), strict=True))
+    return cells | {"robust_images": min((one.images for one in robustness.values()), default=None)}
 
 
 def _measure_cells(name: str) -> Row:
@@ -186,27 +208,23 @@ def _worst_cells(result: SettingResult) -> Row:
     return cells
 
 
-def _compared_cells(
-    result: SettingResult, undefended: SettingResult | None, name: str, places: dict[tuple[str, str], Place]
-) -> Row:
+def _compared_cells(result: SettingResult, undefended: SettingResult | None, name: str, found: Frontiers) -> Row:
     if special(name):
         return {}
-    place = places[result.setting, name]
-    return _delta_cells(result, undefended, name) | {"on_frontier": place.on, "p_on_frontier": place.p}
-
-
-def _delta_cells(result: SettingResult, undefended: SettingResult | None, name: str) -> Row:
     auc, verdict = auc_delta(result, undefended, name)
-    cells: Row = {"verdict": verdict, "delta_auc": auc.value}
-    if auc.interval is not None:
-        cells |= {"delta_auc_low": auc.interval.low, "delta_auc_high": auc.interval.high}
+    place, robust_place = found.plain[result.setting, name], found.robust.get((result.setting, name))
+    cells = _delta_cells("delta_auc", auc) | {"verdict": verdict, "on_frontier": place.on, "p_on_frontier": place.p}
+    if robust_place is not None:
+        cells |= {"on_robust_frontier": robust_place.on, "p_on_robust_frontier": robust_place.p}
     if undefended is None or result.undefended:
         return cells
     utility = paired_delta(result.test_accuracies(), undefended.test_accuracies())
-    cells["delta_test_accuracy"] = utility.value
-    if utility.interval is not None:
-        cells |= {
-            "delta_test_accuracy_low": utility.interval.low,
-            "delta_test_accuracy_high": utility.interval.high,
-        }
+    cells |= _delta_cells("delta_test_accuracy", utility)
+    if found.evaluation is not None:
+        cells |= _delta_cells("delta_robust_accuracy", robust_delta(result, undefended, found.evaluation))
     return cells
+
+
+def _delta_cells(name: str, delta: Delta) -> Row:
+    low, high = (None, None) if delta.interval is None else (delta.interval.low, delta.interval.high)
+    return dict(zip(_with_ends(name), (delta.value, low, high), strict=True))

@@ -62,12 +62,14 @@ def verified_settings(searched: Sequence[Row], fresh: Sequence[Row]) -> list[Ver
 
 
 def to_verify(rows: Sequence[Row], neighbors: bool = True) -> list[str]:
-    """The settings worth a verification: undefended, the frontier of the worst attack, and their neighbors.
+    """The settings worth a verification: undefended, the worst attack's frontiers (with robust accuracy and without),
+    and the latter's neighbors.
 
     A neighbor has the same defense and differs in one number, by one step among the values tried. In the order of rows.
     """
     worst = [row for row in rows if row["seed"] == POOLED and row["attack"] == WORST]
     chosen = {row["setting"] for row in worst if row["on_frontier"] or row["defense"] == UNDEFENDED}
+    chosen |= {row["setting"] for row in worst if row.get("on_robust_frontier")}
     if neighbors:
         chosen |= {other["setting"] for row in worst if row["on_frontier"] for other in _neighbors(row, worst)}
     return [row["setting"] for row in worst if row["setting"] in chosen]

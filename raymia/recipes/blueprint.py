@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from raymia.adversarial import check_autoattack
 from raymia.attacks import Attack, Needs, attack_named
 from raymia.defenses import CustomTraining, GeneratedOnly
 from raymia.errors import InputError
@@ -20,6 +21,7 @@ from raymia.recipes.quality import QualityRecipe
 from raymia.recipes.queries import check_queries
 from raymia.recipes.recipe import MODELS, Recipe, walk
 from raymia.recipes.result import ResultRecipe, TargetRecipes
+from raymia.recipes.robustness import RobustnessRecipe
 from raymia.recipes.scores import ScoresRecipe, Witness
 from raymia.recipes.signals import AnsweringRecipe, SignalsRecipe
 from raymia.recipes.synthetic import SyntheticRecipe
@@ -28,6 +30,7 @@ from raymia.records import Records
 from raymia.records.canaries import check_canaries, planted
 from raymia.records.plan import Exposure, MembershipPlan, Role, poisson_membership, reference_membership
 from raymia.records.plan_choice import plan_for
+from raymia.seeds import generator
 from raymia.space import Setting
 from raymia.training.defense import Composed
 
@@ -57,8 +60,20 @@ class Blueprint:
                 raise InputError(f"attacks: {attack.name} needs reference models; set plan.references to 16 or more")
             if Needs.QUERIES in attack.needs and len(config.queries) < 2:
                 raise InputError(f"attacks: {attack.name} needs further queries; set queries to [identity, shifts]")
+            if Needs.ADVERSARIAL_QUERIES in attack.needs:
+                self._need_images(f"attacks: {attack.name}")
             if config.plan.kind == "half" and attack.needs & WITHOUT_HALVES:
                 raise InputError(f"attacks: {attack.name} needs records that plan.kind half has not; set it to quad")
+
+        if config.robustness.evaluations:
+            self._need_images("robustness.evaluations")
+        if "aa" in config.robustness.evaluations:
+            _, height, width = self.ground.input_shape
+            check_autoattack(self.ground.classes, height, width, config.robustness.norm)
+
+    def _need_images(self, what: str) -> None:
+        if len(self.ground.input_shape) != 3:
+            raise InputError(f"{what}: adversarial examples are images, the records are feature vectors; leave it out")
 
     def plan(self, target: int) -> MembershipPlan:
         """The membership plan around target model number `target`."""
@@ -99,7 +114,17 @@ class Blueprint:
             positions, member = witnesses.target.signals.positions, witnesses.target.exposure > 0
             scores += [GeneratorScoresRecipe(one, images, positions, member) for one in GENERATOR_ATTACKS]
             quality.append(self._quality(images, plan, target))
-        return TargetRecipes(tuple(scores), tuple(quality), tuple(left_out))
+        robustness = self._robustness(witnesses.target, target)
+        return TargetRecipes(witnesses.target, tuple(scores), tuple(quality), robustness, tuple(left_out))
+
+    def _robustness(self, itself: Witness, target: int) -> tuple[RobustnessRecipe, ...]:
+        """What the model withstands, on the same non-members under every defense."""
+        config, signals = self.ground.config, itself.signals
+        unseen = signals.positions[itself.exposure == Exposure.OUT]
+        order = generator(config.seed, "robustness", target).permutation(len(unseen))
+        chosen = np.sort(unseen[order[: config.robustness.images]])
+        named = dict.fromkeys(config.robustness.evaluations)
+        return tuple(RobustnessRecipe(signals.model, signals.epoch, chosen, name) for name in named)
 
     def _cast(self, setting: Setting, plan: MembershipPlan, target: int) -> Cast:
         """The target, its shadow, and as many references as the study's attacks ask for."""
@@ -184,12 +209,20 @@ class Blueprint:
     ) -> AnsweringRecipe:
         for part in setting.defense.parts:
             if isinstance(part, CustomTraining):
-                if any(Needs.GRADIENT_NORM in attack.needs for attack in self.attacks):
-                    raise InputError(f"attacks: gradient norms need the weights, which {part.function} keeps to itself")
+                self._without_weights(part.function)
                 digest = source_digest("train", part.function)
                 return CustomModelRecipe(self.ground, part.function, digest, members, stream)
         reserve = plan.roles.get(Role.RESERVE, np.zeros(0, dtype=np.int64))
         return ModelRecipe(self.ground, setting.defense, members, reserve, stream, self._kept(setting))
+
+    def _without_weights(self, function: str) -> None:
+        for attack in self.attacks:
+            if attack.needs & {Needs.GRADIENT_NORM, Needs.ADVERSARIAL_QUERIES}:
+                raise InputError(f"attacks: {attack.name} needs the weights, which {function} keeps to itself")
+        if self.ground.config.robustness.evaluations:
+            raise InputError(
+                f"robustness.evaluations: need the weights, which {function} keeps to itself; set it to []"
+            )
 
     def _kept(self, setting: Setting) -> frozenset[int]:
         # A defense that selects an epoch shares its training with the setting's other stops: all are kept at once.

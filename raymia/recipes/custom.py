@@ -117,9 +117,11 @@ class CustomModelRecipe:
         answers: NDArray[np.float32] = unpack_arrays(bench.store.read(self.artifacts[0])[0])["logits_NQC"][positions]
         return answers
 
-    def gradient_norms(self, bench: Bench, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.float64]:
+    def bare(self, store: Store, device: torch.device, epoch: int) -> TrainedModel:
         """Not to be had: the model itself is not kept."""
-        raise InputError(f"attacks: gradient norms need the weights, which {self.function} keeps to itself")
+        raise InputError(f"{self.function} keeps its weights to itself: leave out what needs them")
+
+    open = bare
 
     def history(self, store: Store, epoch: int) -> list[float]:
         """Unknown: the user's own loop."""

@@ -34,10 +34,10 @@ class StoreKeeper:
         return unpack_state(payload)
 
     def save(self, state: State) -> None:
-        self._bench.store.write(self.checkpoint, pack_state(state), {"seconds": self._seconds()})
+        self._bench.store.write(self.checkpoint, pack_state(state), {"seconds": self.seconds})
 
     def snapshot(self, epoch: int, weights: State, history: list[float]) -> None:
-        meta = {"seconds": self._seconds(), "history": history, "epoch": epoch}
+        meta = {"seconds": self.seconds, "history": history, "epoch": epoch}
         self._bench.store.write(self._artifact(epoch), pack_state(weights), meta)
 
     def report(self, epoch: int) -> None:
@@ -47,7 +47,9 @@ class StoreKeeper:
         """Forget the checkpoint: what it was kept for is finished."""
         self._bench.store.delete(self.checkpoint)
 
-    def _seconds(self) -> float:
+    @property
+    def seconds(self) -> float:
+        """Of all workers, those of interrupted sessions included."""
         return (self._spent + time.monotonic() - self._started) * self._bench.group.world
 
 

@@ -181,10 +181,10 @@ class ModelRecipe:
         fitted = {}
         for recipe in self.answers_need(epoch):
             fitted = recipe.open(store, device)
-        return replace(self._bare(store, device, epoch), defense=self.defense, fitted=fitted)
+        return replace(self.bare(store, device, epoch), defense=self.defense, fitted=fitted)
 
-    def _bare(self, store: Store, device: torch.device, epoch: int) -> TrainedModel:
-        """The kept model as it is, whatever its defenses make of its answers."""
+    def bare(self, store: Store, device: torch.device, epoch: int) -> TrainedModel:
+        """The model after `epoch` epochs as it is, whatever its defenses make of its answers."""
         payload, _ = store.read(self.artifact(epoch))
         with torch.random.fork_rng():  # its random start is thrown away, and nobody's stream should feel it
             model = self.defense.architecture(self._untrained())
@@ -193,7 +193,7 @@ class ModelRecipe:
 
     def fit(self, bench: Bench, epoch: int) -> dict[str, dict[str, Tensor]]:
         """What the defenses fit to the model kept after `epoch` epochs (`raymia.recipes.fitted`)."""
-        bare = self._bare(bench.store, bench.device, epoch)
+        bare = self.bare(bench.store, bench.device, epoch)
         return self.defense.fit(self._context, lambda positions: bare.logits(bench.records.inputs[positions]))
 
     def answer(self, bench: Bench, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -201,11 +201,6 @@ class ModelRecipe:
         model = self.open(bench.store, bench.device, epoch)
         forms = asked(bench.records.inputs[positions], self.ground.config.queries)
         return np.stack([model.logits(form) for form in forms], axis=1)
-
-    def gradient_norms(self, bench: Bench, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.float64]:
-        """float64[N]: the norm of the loss's gradient on each of these records."""
-        model = self._bare(bench.store, bench.device, epoch)
-        return model.gradient_norms(bench.records.inputs[positions], bench.records.labels[positions])
 
     def history(self, store: Store, epoch: int) -> list[float]:
         """Mean training loss of each epoch up to `epoch`."""

@@ -20,6 +20,9 @@ Report = Callable[[int, int], None]
 # The kinds of recipes that train a model, and are counted as one.
 MODELS = frozenset({"models", "generators"})
 
+# The kinds that keep a checkpoint while they are built.
+CHECKPOINTED = MODELS | {"robustness"}
+
 
 def _no_report(done: int, total: int) -> None:
     """Progress that nobody watches."""
@@ -46,9 +49,10 @@ class Bench:
 class Recipe(Protocol):
     """How an artifact is made.
 
-    kind: generators, synthetic, models, signals, scores, quality or results. key: the content key; equal keys are the
-    same artifact. label: for the live view. artifacts: the names it writes in the store. workers: workers that share
-    it. threads, gpus: CPU threads and GPUs that each worker holds, 0 where the work is done by tasks that it starts.
+    kind: generators, synthetic, models, signals, scores, quality, robustness or results. key: the content key; equal
+    keys are the same artifact. label: for the live view. artifacts: the names it writes in the store. workers: workers
+    that share it. threads, gpus: CPU threads and GPUs that each worker holds, 0 where the work is done by tasks that it
+    starts.
     """
 
     @property

@@ -11,15 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raymia.keys import content_key
+from raymia.metrics.leakage import lowest_resolved_fpr, worst_tpr
 from raymia.metrics.membership import AttackMetrics, pool_targets
 from raymia.metrics.populations import of_members
 from raymia.metrics.results import SeedResult
+from raymia.metrics.robustness import RobustAccuracy
 from raymia.metrics.synthetic import SyntheticQuality
 from raymia.metrics.utility import Utility, measure_utility
 from raymia.recipes.leak import GeneratorScoresRecipe
 from raymia.recipes.quality import QualityRecipe
 from raymia.recipes.recipe import Bench, Recipe
-from raymia.recipes.scores import ScoresRecipe
+from raymia.recipes.robustness import RobustnessRecipe
+from raymia.recipes.scores import ScoresRecipe, Witness
 from raymia.recipes.signals import SignalsRecipe
 from raymia.seeds import generator
 from raymia.store import Store
@@ -40,24 +43,34 @@ class Measured:
     quality: tuple[SyntheticQuality, ...]
 
     @property
-    def objectives(self) -> tuple[float, float]:
-        """What a search looks at: mean test accuracy (to raise), and the mean AUC of the worst attack on any population
-        of members (to lower).
+    def outcome(self) -> dict[str, float]:
+        """What a search may go by: mean test accuracy and robust accuracies, and of the attacks on any population of
+        members the largest AUC and TPR, the latter at the lowest false-positive rate that the non-members resolve.
         """
-        accuracies = [seed.utility.test_accuracy for seed in self.seeds]
-        return sum(accuracies) / len(accuracies), max(self.pooled[name].auc for name in of_members(self.pooled))
+        members = {name: self.pooled[name] for name in of_members(self.pooled)}
+        found = {
+            "test_accuracy": _mean([seed.utility.test_accuracy for seed in self.seeds]),
+            "worst_auc": max(metrics.auc for metrics in members.values()),
+        }
+        for name in self.seeds[0].robustness:
+            found[f"robust_accuracy_{name}"] = _mean([seed.robustness[name].accuracy for seed in self.seeds])
+        fpr = lowest_resolved_fpr(min(metrics.nonmembers for metrics in members.values()))
+        tpr = None if fpr is None else worst_tpr(members, fpr)
+        return found if tpr is None else found | {"worst_tpr": tpr}
 
 
 @dataclass(frozen=True, eq=False)
 class TargetRecipes:
-    """What is measured of one target model. scores: of every attack, the first one on all members by their answers.
+    """What is measured of one target model. itself: its answers on the records under attack, and how it met them.
 
-    quality: of the generated images it was trained on, if any. left_out: measures that cannot be taken, because too few
-    references are IN for some record.
+    scores: of every attack. quality: of the generated images it was trained on, if any. robustness: what it withstands,
+    an evaluation each. left_out: measures that cannot be taken, because too few references are IN for some record.
     """
 
+    itself: Witness
     scores: tuple[ScoresRecipe | GeneratorScoresRecipe, ...]
     quality: tuple[QualityRecipe, ...]
+    robustness: tuple[RobustnessRecipe, ...] = ()
     left_out: tuple[str, ...] = ()
 
     def without(self, measures: Collection[str]) -> "TargetRecipes":
@@ -68,19 +81,13 @@ class TargetRecipes:
     @property
     def signals(self) -> SignalsRecipe:
         """The target's answers."""
-        return self._first.target
+        return self.itself.signals
 
     @property
     def member(self) -> NDArray[np.bool_]:
         """bool[N]: which of the answered records the target was given."""
-        member: NDArray[np.bool_] = self._first.exposure > 0
+        member: NDArray[np.bool_] = self.itself.exposure > 0
         return member
-
-    @property
-    def _first(self) -> ScoresRecipe:
-        first = self.scores[0]
-        assert isinstance(first, ScoresRecipe)
-        return first
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,11 +109,14 @@ class ResultRecipe:
     @cached_property
     def key(self) -> str:
         content: dict[str, Any] = {
+            "targets": [target.itself.content for target in self.targets],
             "scores": [[scores.key for scores in target.scores] for target in self.targets],
             "versions": [VERSIONS["metrics"], VERSIONS["results"]],
         }
         if quality := [recipe.key for target in self.targets for recipe in target.quality]:
             content["quality"] = quality
+        if robustness := [recipe.key for target in self.targets for recipe in target.robustness]:
+            content["robustness"] = robustness
         return content_key("result", content)
 
     @property
@@ -114,15 +124,16 @@ class ResultRecipe:
         return (f"results/{self.key}",)
 
     def requires(self) -> Sequence[Recipe]:
-        return tuple(recipe for target in self.targets for recipe in (*target.scores, *target.quality))
+        return tuple(
+            recipe
+            for target in self.targets
+            for recipe in (target.signals, *target.scores, *target.quality, *target.robustness)
+        )
 
     def build(self, bench: Bench) -> None:
         started = time.monotonic()
         store = bench.store
-        seeds = [
-            SeedResult(number, _utility(target, store), {one.measure: one.metrics(store) for one in target.scores})
-            for number, target in enumerate(self.targets)
-        ]
+        seeds = [_measured(number, target, store) for number, target in enumerate(self.targets)]
         content = {
             "seeds": [_seed_content(seed) for seed in seeds],
             "pooled": {attack: pooled.to_dict() for attack, pooled in self._pooled(store).items()},
@@ -159,6 +170,10 @@ class ResultRecipe:
         )
 
 
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
 def _largest_bound(
     recipes: Sequence[ScoresRecipe | GeneratorScoresRecipe], scores: Sequence[Any], members: Sequence[Any]
 ) -> float:
@@ -166,6 +181,15 @@ def _largest_bound(
     runs = zip(recipes, scores, members, strict=True)
     return max(
         one.epsilon_lower(own, member, len(recipes)) for one, own, member in runs if isinstance(one, ScoresRecipe)
+    )
+
+
+def _measured(number: int, target: TargetRecipes, store: Store) -> SeedResult:
+    return SeedResult(
+        number,
+        _utility(target, store),
+        {one.measure: one.metrics(store) for one in target.scores},
+        {one.evaluation: one.open(store) for one in target.robustness},
     )
 
 
@@ -181,9 +205,11 @@ def _seed_content(seed: SeedResult) -> dict[str, Any]:
         "seed": seed.seed,
         "utility": seed.utility.to_dict(),
         "attacks": {name: metrics.to_dict() for name, metrics in seed.attacks.items()},
+        "robustness": {name: found.to_dict() for name, found in seed.robustness.items()},
     }
 
 
 def _seed_result(content: dict[str, Any]) -> SeedResult:
     attacks = {name: AttackMetrics.from_dict(values) for name, values in content["attacks"].items()}
-    return SeedResult(content["seed"], Utility.from_dict(content["utility"]), attacks)
+    robustness = {name: RobustAccuracy.from_dict(values) for name, values in content["robustness"].items()}
+    return SeedResult(content["seed"], Utility.from_dict(content["utility"]), attacks, robustness)

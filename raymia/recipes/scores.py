@@ -59,6 +59,10 @@ class Witness:
         """What of it matters to an attack."""
         return [self.signals.key, array_digest(self.exposure)]
 
+    def crafted(self) -> "Witness":
+        """It, asked about its own adversarial examples of the records."""
+        return Witness(replace(self.signals, crafted=True), self.exposure)
+
 
 @dataclass(frozen=True, eq=False)
 class ScoresRecipe:
@@ -159,7 +163,8 @@ class ScoresRecipe:
         signals = self.target.open(bench.store)
         norms = self.gradients[0].open(bench.store) if self.gradients else None
         inputs = self._images(bench, self.target.positions)
-        return Signals(signals.logits_NQC, signals.labels_N, self._references(bench), norms, inputs).take(counted)
+        found = replace(signals, references=self._references(bench), gradient_norm_N=norms, inputs_N=inputs)
+        return found.take(counted)
 
     def _references(self, bench: Bench) -> References | None:
         if not self.references:
@@ -178,8 +183,9 @@ class ScoresRecipe:
         counted = _counted(self.shadow.exposure, self.population)
         signals = self.shadow.signals.open(bench.store)
         norms = self.gradients[1].open(bench.store) if self.gradients else None
-        signals = Signals(signals.logits_NQC, signals.labels_N, gradient_norm_N=norms).take(counted)
-        return (ShadowSignals(signals, self.shadow.exposure[counted] > 0),)
+        return (
+            ShadowSignals(replace(signals, gradient_norm_N=norms).take(counted), self.shadow.exposure[counted] > 0),
+        )
 
     def _outside(self, bench: Bench) -> Signals | None:
         if not self.outside:
@@ -188,7 +194,7 @@ class ScoresRecipe:
         signals = target.open(bench.store)
         nobody = np.zeros((len(references), len(signals)), dtype=np.bool_)
         others = References.of([one.stored(bench.store) for one in references], nobody) if references else None
-        return Signals(signals.logits_NQC, signals.labels_N, others, inputs_N=self._images(bench, target.positions))
+        return replace(signals, references=others, inputs_N=self._images(bench, target.positions))
 
     def _images(self, bench: Bench, positions: NDArray[np.int64]) -> NDArray[Any] | None:
         return bench.records.inputs[positions] if Needs.IMAGES in self.attack.needs else None

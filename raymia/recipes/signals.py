@@ -8,13 +8,17 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from raymia.adversarial import pgd_20
 from raymia.attacks.protocol import Signals
 from raymia.keys import array_digest, content_key
 from raymia.recipes.answers import StoredAnswers, pack_answers, unpack_answers
 from raymia.recipes.ground import Ground, defense_content
 from raymia.recipes.recipe import Bench, Recipe
+from raymia.recipes.trained import TrainedModel
+from raymia.seeds import generator
 from raymia.store import Store
 from raymia.training.defense import Composed, Stage
 from raymia.versions import VERSIONS
@@ -46,7 +50,13 @@ class AnsweringRecipe(Recipe, Protocol):
         """float32[N, Q, K], to the study's queries."""
         ...
 
-    def gradient_norms(self, bench: Bench, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.float64]: ...
+    def open(self, store: Store, device: torch.device, epoch: int) -> TrainedModel:
+        """The model as it is released. Raises InputError where it is not kept."""
+        ...
+
+    def bare(self, store: Store, device: torch.device, epoch: int) -> TrainedModel:
+        """The model itself, whatever its release makes of the answers. Raises InputError where it is not kept."""
+        ...
 
     def history(self, store: Store, epoch: int) -> list[float]: ...
 
@@ -54,12 +64,13 @@ class AnsweringRecipe(Recipe, Protocol):
 @dataclass(frozen=True, eq=False)
 class SignalsRecipe:
     """The answers of one model, as it was after `epoch` epochs, to the study's queries on records at `positions`
-    (int64[N]).
+    (int64[N]); crafted: to the model's own adversarial examples of them instead (Song et al. 2019, arXiv 1905.10291).
     """
 
     model: AnsweringRecipe
     epoch: int
     positions: NDArray[np.int64]
+    crafted: bool = False
 
     kind = "signals"
     workers = 1
@@ -71,7 +82,7 @@ class SignalsRecipe:
             "model": self.model.key,
             "epoch": self.epoch,
             "positions": array_digest(self.positions),
-            "queries": list(self.model.ground.config.queries),
+            "queries": self._queries,
             "release": defense_content(self.model.defense, frozenset({Stage.RELEASE})),
             "version": VERSIONS["signals"],
         }
@@ -80,8 +91,16 @@ class SignalsRecipe:
         return content_key("signals", content)
 
     @property
+    def _queries(self) -> list[Any]:
+        config = self.model.ground.config
+        if not self.crafted:
+            return list(config.queries)
+        ball = config.robustness
+        return ["adversarial", ball.norm, ball.epsilon, ball.step_size, config.seed]
+
+    @property
     def label(self) -> str:
-        return f"signals of {self.model.label}"
+        return f"{'adversarial ' if self.crafted else ''}signals of {self.model.label}"
 
     @property
     def gpus(self) -> float:
@@ -96,13 +115,22 @@ class SignalsRecipe:
 
     def build(self, bench: Bench) -> None:
         started = time.monotonic()
-        logits_NQC = self.model.answer(bench, self.epoch, self.positions)
-        payload, meta = pack_answers(logits_NQC, bench.records.labels[self.positions])
+        labels_N = bench.records.labels[self.positions]
+        answer = self._adversarial if self.crafted else self.model.answer
+        payload, meta = pack_answers(answer(bench, self.epoch, self.positions), labels_N)
         bench.store.write(self.artifacts[0], payload, {**meta, "seconds": time.monotonic() - started})
+
+    def _adversarial(self, bench: Bench, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        config, records = self.model.ground.config, bench.records
+        # All models are asked from the same starts: what differs in their answers is theirs.
+        rng = generator(config.seed, "adversarial queries")
+        model = self.model.open(bench.store, bench.device, epoch)
+        inputs, labels_N = records.inputs[positions], records.labels[positions]
+        return model.adversarial_logits(inputs, labels_N, pgd_20(config.robustness), rng)[:, None]
 
     def open(self, store: Store) -> Signals:
         """Read the signals back."""
-        return Signals(*unpack_answers(*store.read(self.artifacts[0])))
+        return Signals(*unpack_answers(*store.read(self.artifacts[0])), adversarial=self.crafted)
 
     def stored(self, store: Store) -> StoredAnswers:
         """The answers left in the store, to be read in parts."""
@@ -148,7 +176,9 @@ class GradientNormRecipe:
 
     def build(self, bench: Bench) -> None:
         started = time.monotonic()
-        norms_N = self.signals.model.gradient_norms(bench, self.signals.epoch, self.signals.positions)
+        signals, records = self.signals, bench.records
+        model = signals.model.bare(bench.store, bench.device, signals.epoch)
+        norms_N = model.gradient_norms(records.inputs[signals.positions], records.labels[signals.positions])
         payload = pack_arrays(gradient_norm_N=norms_N)
         bench.store.write(self.artifacts[0], payload, {"seconds": time.monotonic() - started})
 

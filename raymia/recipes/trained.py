@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
+from raymia.adversarial import Attack, raise_loss
 from raymia.training.defense import Composed
 from raymia.training.rows import StoredInputs, as_pixels, taken
 
@@ -40,6 +41,19 @@ class TrainedModel:
     def logits(self, inputs: NDArray[Any] | StoredInputs) -> NDArray[np.float32]:
         """float32[n, K]: what the released model answers to uint8 images [n, H, W, channels] or float32[n, F]."""
         return np.concatenate([self.answer(batch).cpu().numpy() for batch, _ in self._batches(inputs, _ANSWER_BATCH)])
+
+    def adversarial_logits(
+        self, inputs: NDArray[Any], labels: NDArray[np.int64], attack: Attack, rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """float32[n, K]: what the released model answers to adversarial examples of uint8 images [n, H, W, channels].
+
+        Crafted with the weights of the model itself; rng: of the starts.
+        """
+        answers = []
+        for batch, rows in self._batches(inputs, _ANSWER_BATCH):
+            wanted = torch.from_numpy(labels[rows]).to(self.device)
+            answers.append(self.answer(raise_loss(self.model, batch, wanted, attack, rng)).cpu().numpy())
+        return np.concatenate(answers)
 
     def gradient_norms(self, inputs: NDArray[Any], labels: NDArray[np.int64]) -> NDArray[np.float64]:
         """float64[n]: the Euclidean norm of the cross entropy's gradient by all weights, record by record.

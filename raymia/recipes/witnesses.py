@@ -1,6 +1,6 @@
 """Whom the attacker asks about one target model, and what it hands to each attack of that."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,6 +46,8 @@ class Witnesses:
 
     def scores(self, attack: Attack, population: str) -> ScoresRecipe:
         """The attack on this population, with what it needs and no more."""
+        if Needs.ADVERSARIAL_QUERIES in attack.needs and not self.target.signals.crafted:
+            return self._crafted().scores(attack, population)
         references = self.references if attack.needs & REFERENCE_NEEDS else ()
         # An attack that stands on other models than a shadow rehearses on those.
         shadowed = Needs.SHADOW in attack.needs or not attack.needs & _WITHOUT_SHADOW
@@ -61,6 +63,15 @@ class Witnesses:
             self.outside[: 1 + len(references)] if Needs.POPULATION in attack.needs else (),
             tuple(gradients),
             population,
+        )
+
+    def _crafted(self) -> "Witnesses":
+        """The same models, each asked about its own adversarial examples of the records."""
+        return Witnesses(
+            self.target.crafted(),
+            None if self.shadow is None else self.shadow.crafted(),
+            tuple(one.crafted() for one in self.references),
+            tuple(replace(one, crafted=True) for one in self.outside),
         )
 
     def _fewest_in(self, population: str) -> int:

@@ -1,5 +1,8 @@
 """Numbers as the tables write them: a value with its interval, never one without the other where both are known."""
 
+from collections.abc import Sequence
+
+from raymia.metrics.summary import robust_name
 from raymia.report.rows import Row
 
 
@@ -31,9 +34,27 @@ def delta_auc(row: Row) -> str:
     return _with_interval(row, "delta_auc", 1, "+.3f")
 
 
-def chance(row: Row) -> str:
+def robust_accuracy(row: Row, evaluation: str) -> str:
+    """`45.2 [40.9, 49.6]`, in percent: near 0, where many models stand, half a width would say too little."""
+    return _with_interval(row, robust_name(evaluation), 100, ".1f")
+
+
+def delta_robust_accuracy(row: Row) -> str:
+    """`+0.5 [-0.3, +1.3]`, in percentage points."""
+    return _with_interval(row, "delta_robust_accuracy", 100, "+.1f")
+
+
+def chance(row: Row, frontier: str = "on_frontier") -> str:
     """The share of seed resamples in which the setting is on the frontier."""
-    return "-" if row["p_on_frontier"] is None else f"{row['p_on_frontier']:.2f}"
+    value = row[f"p_{frontier}"]
+    return "-" if value is None else f"{value:.2f}"
+
+
+def times(counts: Sequence[int]) -> str:
+    """The records of each target: `5 × 300` for five with 300 each, their sum where they differ, `300` for one."""
+    if len(set(counts)) > 1:
+        return f"{sum(counts):,}"
+    return f"{counts[0]:,}" if len(counts) == 1 else f"{len(counts)} × {counts[0]:,}"
 
 
 def _with_interval(row: Row, name: str, scale: float, form: str) -> str:

@@ -12,6 +12,7 @@ from raymia.metrics.results import UNDEFENDED, WORST
 from raymia.metrics.summary import POOLED
 from raymia.report import cells
 from raymia.report.populations import Line, lines, settings_shown
+from raymia.report.robustness import WORDS, measured
 from raymia.report.rows import ACCURACY_ALLOWANCE, Row, attacks, chosen, defenses, pooled, undefended, words
 
 _POINTS = (
@@ -45,11 +46,19 @@ def generalization_gap_markdown(rows: Sequence[Row], title: str) -> str:
     head = ["%", *(_escape(row["defense"]) for row in columns)]
     body = [["setting", *(_escape(_parameters(row)) for row in columns)]]
     body += [[label, *(_cell(seeds[row["setting"]], name) for row in columns)] for label, name in _POINTS]
-    full_head = ["setting", *(f"{label} (%)" for label, _ in _POINTS), "worst attack AUC", "in the table above"]
+    robust = measured(rows)
+    full_head = [
+        "setting",
+        *(f"{label} (%)" for label, _ in _POINTS),
+        *(f"{WORDS[name]} (%)" for name in robust),
+        "worst attack AUC",
+        "in the table above",
+    ]
     full = [
         [
             _escape(row["setting"]),
             *(_cell(seeds[row["setting"]], name) for _, name in _POINTS),
+            *(cells.robust_accuracy(row, name) for name in robust),
             cells.auc(row),
             "yes" if any(row is column for column in columns) else "",
         ]

@@ -1,8 +1,9 @@
 """The legend of the frontier figure: each defense with its range, and what hollow and ringed points say."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,7 +12,7 @@ from matplotlib.lines import Line2D
 from raymia.metrics.comparison import SAME, kind_of
 from raymia.metrics.populations import APART, DIRECT, INDIRECT
 from raymia.metrics.results import UNDEFENDED
-from raymia.report.rows import Row, defenses, hyperparameters, is_number, varied, words
+from raymia.report.rows import Row, defenses, hyperparameters, is_number, shown_value, varied, words
 from raymia.report.style import INK, POPULATION_MARKERS, QUIET
 
 _APART_NAMES = {
@@ -24,6 +25,20 @@ _LINE, _HANDLE, _CHARACTER = 0.215, 0.45, 0.068
 
 
 @dataclass(frozen=True)
+class Says:
+    """What points say besides their place. ringed: the column of rows that rings them, and its meaning. hollow: what
+    is not distinguishable from undefended.
+    """
+
+    ringed: str = "on_frontier"
+    meaning: str = "on this attack's frontier"
+    hollow: str = ""
+
+
+PLAIN = Says()
+
+
+@dataclass(frozen=True)
 class Legend:
     """Entries laid out in columns; the height is in inches."""
 
@@ -32,22 +47,26 @@ class Legend:
     columns: int
 
     @classmethod
-    def of(cls, rows: Sequence[Row], looks: Mapping[str, tuple[str, str]], width: float) -> Self:
-        """The legend of these pooled rows, in as many columns as fit the width (inches)."""
-        handles, names = _entries(rows, looks)
+    def of(cls, rows: Sequence[Row], looks: Mapping[str, tuple[str, str]], width: float, says: Says = PLAIN) -> Self:
+        """The legend of these pooled rows, in as many columns as fit the width (inches), long names broken."""
+        handles, names = _entries(rows, looks, says)
+        names = [textwrap.fill(name, int((width - _HANDLE) / _CHARACTER)) for name in names]
         return cls(handles, names, _columns(names, width))
 
     @property
     def height(self) -> float:
-        return _LINE * -(-len(self.names) // self.columns)
+        longest = max(sum(len(name.splitlines()) for name in column) for column in _split(self.names, self.columns))
+        return _LINE * longest
 
-    def draw(self, figure: Figure, left: float, bottom: float) -> None:
-        """Draw it with its lower left corner at a place given in shares of the figure."""
+    def draw(
+        self, figure: Figure, left: float, y: float, corner: Literal["lower left", "upper left"] = "lower left"
+    ) -> None:
+        """Draw it with one of its corners at a place given in shares of the figure."""
         figure.legend(
             self.handles,
             self.names,
-            loc="lower left",
-            bbox_to_anchor=(left, bottom),
+            loc=corner,
+            bbox_to_anchor=(left, y),
             ncols=self.columns,
             frameon=False,
             fontsize=8,
@@ -59,15 +78,19 @@ class Legend:
 
 
 def _columns(names: Sequence[str], width: float) -> int:
-    # The entries fill one column after the other, the first ones the longer: as `array_split` does.
     for columns in range(len(names), 1, -1):
-        longest = [max(map(len, column)) for column in np.array_split(names, columns)]
+        longest = [max(len(line) for name in column for line in name.splitlines()) for column in _split(names, columns)]
         if sum(_HANDLE + _CHARACTER * length for length in longest) <= width:
             return columns
     return 1
 
 
-def _entries(rows: Sequence[Row], look: Mapping[str, tuple[str, str]]) -> tuple[list[Line2D], list[str]]:
+def _split(names: Sequence[str], columns: int) -> list[list[str]]:
+    # The entries fill one column after the other, the first ones the longer: as `array_split` does.
+    return [column.tolist() for column in np.array_split(names, columns)]
+
+
+def _entries(rows: Sequence[Row], look: Mapping[str, tuple[str, str]], says: Says) -> tuple[list[Line2D], list[str]]:
     handles, names = [], []
     for defense in defenses(rows):
         color, marker = look[defense]
@@ -85,11 +108,11 @@ def _entries(rows: Sequence[Row], look: Mapping[str, tuple[str, str]]) -> tuple[
     same = next((row["verdict"] for row in rows if row["verdict"] and kind_of(row["verdict"]) == SAME), None)
     if same is not None:
         handles.append(Line2D([], [], color=QUIET, marker="o", linewidth=0, markersize=5, markerfacecolor="white"))
-        names.append("hollow: " + same)
-    if any(row["on_frontier"] for row in rows):
+        names.append(f"hollow: {says.hollow}{same}")
+    if any(row.get(says.ringed) for row in rows):
         ring: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": INK, "markeredgewidth": 1.1}
         handles.append(Line2D([], [], marker="o", linewidth=0, markersize=9, **ring))
-        names.append("ringed: on this attack's frontier")
+        names.append(f"ringed: {says.meaning}")
     return handles, names
 
 
@@ -97,7 +120,10 @@ def _range(settings: Sequence[Row]) -> str:
     """What the small numbers beside a defense's points are: ` (alpha 0.1 to 0.5)`."""
     names = varied(settings)
     if not names:
-        shown = [f"{_last(name)} {value}" for name, value in hyperparameters(settings[0]).items()]
+        # A setting's name has those that are not at their defaults; ε stands for all of DP-SGD's.
+        row = settings[0]
+        given = [name for name in hyperparameters(row) if f"{_key(name)}=" in row["setting"] or _key(name) == "ε"]
+        shown = [f"{_last(name)} {shown_value(hyperparameters(row)[name])}" for name in given]
         return f" ({', '.join(shown)})" if shown else ""
     values = [hyperparameters(row).get(names[0]) for row in settings]
     if len(names) == 1 and all(is_number(value) for value in values):
@@ -107,4 +133,8 @@ def _range(settings: Sequence[Row]) -> str:
 
 
 def _last(name: str) -> str:
-    return words(name.rsplit(".", 1)[-1])
+    return words(_key(name))
+
+
+def _key(name: str) -> str:
+    return name.rsplit(".", 1)[-1]

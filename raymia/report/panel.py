@@ -1,4 +1,4 @@
-"""One panel of the frontier figure: test accuracy against one attack's AUC, a line a defense."""
+"""One panel of a frontier figure: a quantity against another, by default test accuracy against an attack's AUC."""
 
 import itertools
 import math
@@ -12,11 +12,13 @@ from raymia.metrics.comparison import SAME, kind_of
 from raymia.metrics.populations import APART
 from raymia.metrics.results import UNDEFENDED
 from raymia.report.labels import Box, place
+from raymia.report.quantity import AUC, TEST_ACCURACY, Quantity
 from raymia.report.rows import (
     Row,
     defenses,
     hyperparameters,
     is_number,
+    shown_value,
     undefended,
     varied,
 )
@@ -37,52 +39,66 @@ Spot = tuple[float, float]
 
 @dataclass(frozen=True)
 class Panel:
-    """One attack's pooled rows. settings: over all members (or `worst`). apart: over one population, if a setting has
-    any.
+    """Pooled rows of one attack, and what is drawn of them.
+
+    name: begins the ids of its artists; in the frontier figure the attack. settings: over all members (or `worst`).
+    apart: over one population, if a setting has any. ringed: the column that says which points are.
     """
 
-    attack: str
+    name: str
     settings: Sequence[Row]
-    apart: Sequence[Row]
+    apart: Sequence[Row] = ()
+    x: Quantity = AUC
+    y: Quantity = TEST_ACCURACY
+    ringed: str = "on_frontier"
+
+    def point(self, row: Row) -> Spot:
+        """Where a row stands, in units of the axes."""
+        return self.x.value(row), self.y.value(row)
+
+    def points(self, rows: Sequence[Row]) -> tuple[list[float], list[float]]:
+        """The same of several rows, the axes apart."""
+        return [self.x.value(row) for row in rows], [self.y.value(row) for row in rows]
 
 
 def draw_panel(axes: Axes, panel: Panel, looks: Looks) -> None:
     """Draw a panel: bands and star of undefended, a line a defense, intervals, populations apart, rings.
 
-    Artists carry `attack/defense/part` as their id, in the SVG too. The axes' limits must be set before `add_labels`.
+    Artists carry `name/defense/part` as their id, in the SVG too. The axes' limits must be set before `add_labels`.
     """
-    rows, attack = panel.settings, panel.attack
-    axes.axvline(0.5, color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1, gid=f"{attack}/chance")
+    rows, name = panel.settings, panel.name
+    if panel.x.chance is not None:
+        style: dict[str, Any] = {"color": QUIET, "linewidth": 0.8, "linestyle": (0, (4, 3)), "zorder": 1}
+        axes.axvline(panel.x.chance, gid=f"{name}/chance", **style)
     base = undefended(rows)
     if base is not None:
-        _bands(axes, base, attack)
+        _bands(axes, panel, base)
     for defense in defenses(rows):
         settings = [row for row in rows if row["defense"] == defense]
-        _defense(axes, settings, f"{attack}/{defense}", *looks[defense])
+        _defense(axes, panel, settings, f"{name}/{defense}", *looks[defense])
         apart = [row for row in panel.apart if row["defense"] == defense]
         if apart:
-            _populations(axes, settings, apart, f"{attack}/{defense}", looks[defense][0])
-    ringed = [row for row in rows if row["on_frontier"]]
+            _populations(axes, panel, settings, apart, f"{name}/{defense}", looks[defense][0])
+    ringed = [row for row in rows if row.get(panel.ringed)]
     if ringed:
-        x, y = _points(ringed)
         area = [_RING_AREA * (3 if row["defense"] == UNDEFENDED else 1) for row in ringed]
-        axes.scatter(
-            x, y, s=area, facecolors="none", edgecolors=INK, linewidths=1.1, zorder=6, gid=f"{attack}/frontier"
-        )
+        ring: dict[str, Any] = {"facecolors": "none", "edgecolors": INK, "linewidths": 1.1, "zorder": 6}
+        axes.scatter(*panel.points(ringed), s=area, gid=f"{name}/frontier", **ring)
 
 
 def add_labels(axes: Axes, panel: Panel, looks: Looks) -> None:
     """Write the varied hyperparameter beside the points where there is room; the ends of each line come first."""
-    rows, attack = panel.settings, panel.attack
+    rows = panel.settings
     wanted = [(row, text) for row, text in _label_texts(rows) if text]
     scale = 72.0 / axes.figure.dpi
     corners = axes.transAxes.transform([(0, 0), (1, 1)]) * scale
     frame = Box(corners[0][0], corners[0][1], corners[1][0], corners[1][1])
-    spots = {id(row): _spot(axes, row) for row in rows}
-    taken = [box for row in rows for box in _around(spots[id(row)], ringed=row["on_frontier"])]
+    spots = {id(row): _spot(axes, panel, row) for row in rows}
+    taken = [box for row in rows for box in _around(spots[id(row)], ringed=bool(row.get(panel.ringed)))]
     for row in panel.apart:
         owner = next(each for each in rows if each["setting"] == row["setting"])
-        taken += [*_around(_spot(axes, row), ringed=False), *_along(spots[id(owner)], _spot(axes, row))]
+        spot = _spot(axes, panel, row)
+        taken += [*_around(spot, ringed=False), *_along(spots[id(owner)], spot)]
     taken += [box for first, second in _joined(rows) for box in _along(spots[id(first)], spots[id(second)])]
     sizes = [(*spots[id(row)], 0.6 * LABEL_SIZE * len(text), 0.8 * LABEL_SIZE) for row, text in wanted]
     for (row, text), box in zip(wanted, place(sizes, taken, frame), strict=True):
@@ -91,7 +107,7 @@ def add_labels(axes: Axes, panel: Panel, looks: Looks) -> None:
         x, y = spots[id(row)]
         axes.annotate(
             text,
-            _point(row),
+            panel.point(row),
             xytext=((box.left + box.right) / 2 - x, (box.bottom + box.top) / 2 - y),
             textcoords="offset points",
             ha="center",
@@ -99,7 +115,7 @@ def add_labels(axes: Axes, panel: Panel, looks: Looks) -> None:
             fontsize=LABEL_SIZE,
             color=looks[row["defense"]][0],
             zorder=7,
-            gid=f"{attack}/{row['defense']}/label",
+            gid=f"{panel.name}/{row['defense']}/label",
         )
 
 
@@ -119,21 +135,20 @@ def curves(settings: Sequence[Row]) -> list[list[Row]]:
     return list(groups.values())
 
 
-def _bands(axes: Axes, base: Row, attack: str) -> None:
-    accuracy, auc = _interval(base, "test_accuracy"), _interval(base, "auc")
+def _bands(axes: Axes, panel: Panel, base: Row) -> None:
     style: dict[str, Any] = {"color": "#000000", "alpha": 0.07, "linewidth": 0, "zorder": 0.5}
-    if accuracy is not None:
-        axes.axhspan(100 * accuracy[0], 100 * accuracy[1], gid=f"{attack}/{UNDEFENDED}/accuracy_band", **style)
-    if auc is not None:
-        axes.axvspan(auc[0], auc[1], gid=f"{attack}/{UNDEFENDED}/auc_band", **style)
+    for quantity, span in ((panel.y, axes.axhspan), (panel.x, axes.axvspan)):
+        interval = quantity.interval(base)
+        if interval is not None:
+            span(*interval, gid=f"{panel.name}/{UNDEFENDED}/{quantity.part}_band", **style)
 
 
-def _defense(axes: Axes, settings: Sequence[Row], gid: str, color: str, marker: str) -> None:
-    _intervals(axes, settings, gid, color)
+def _defense(axes: Axes, panel: Panel, settings: Sequence[Row], gid: str, color: str, marker: str) -> None:
+    _intervals(axes, panel, settings, gid, color)
     for curve in curves(settings):
-        x, y = _points(curve)
+        x, y = panel.points(curve)
         axes.plot(x, y, color=color, linewidth=1.3, alpha=0.9, zorder=3, gid=f"{gid}/line")
-    x, y = _points(settings)
+    x, y = panel.points(settings)
     faces = ["white" if kind_of(row["verdict"]) == SAME else color for row in settings]
     star = marker == "*"
     axes.scatter(
@@ -149,47 +164,42 @@ def _defense(axes: Axes, settings: Sequence[Row], gid: str, color: str, marker: 
     )
 
 
-def _populations(axes: Axes, settings: Sequence[Row], apart: Sequence[Row], gid: str, color: str) -> None:
+def _populations(axes: Axes, panel: Panel, settings: Sequence[Row], apart: Sequence[Row], gid: str, color: str) -> None:
     """The populations of each setting, small, at its height (its accuracy is the same), joined to its point."""
     aucs = {row["setting"]: [row["auc"]] for row in settings}
     for row in apart:
         aucs[row["setting"]].append(row["auc"])
     joined = [row for row in settings if len(aucs[row["setting"]]) > 1]
-    heights = [100 * row["test_accuracy"] for row in joined]
+    heights = [panel.y.value(row) for row in joined]
     lows, highs = ([end(aucs[row["setting"]]) for row in joined] for end in (min, max))
     style: dict[str, Any] = {"color": color, "linewidth": 1.0, "linestyle": (0, (1, 1.6)), "zorder": 2.5}
     axes.hlines(heights, lows, highs, gid=f"{gid}/populations", **style)
     for population in APART:
-        x, y = _points([row for row in apart if row["population"] == population])
+        x, y = panel.points([row for row in apart if row["population"] == population])
         marker = POPULATION_MARKERS[population]
         axes.scatter(
             x, y, s=_APART_AREA, marker=marker, color=color, linewidths=1.1, zorder=4, gid=f"{gid}/{population}"
         )
 
 
-def _intervals(axes: Axes, settings: Sequence[Row], gid: str, color: str) -> None:
+def _intervals(axes: Axes, panel: Panel, settings: Sequence[Row], gid: str, color: str) -> None:
     """Both intervals of each setting that has them, as thin lines through its point."""
-    across = [(row, found) for row in settings if (found := _interval(row, "auc")) is not None]
-    along = [(row, found) for row in settings if (found := _interval(row, "test_accuracy")) is not None]
+    across = [(row, found) for row in settings if (found := panel.x.interval(row)) is not None]
+    along = [(row, found) for row in settings if (found := panel.y.interval(row)) is not None]
     style: dict[str, Any] = {"color": color, "linewidth": 0.8, "alpha": 0.4, "zorder": 2}
     if across:
-        heights = [100 * row["test_accuracy"] for row, _ in across]
+        heights = [panel.y.value(row) for row, _ in across]
         lows, highs = zip(*(found for _, found in across), strict=True)
-        axes.hlines(heights, lows, highs, gid=f"{gid}/auc_intervals", **style)
+        axes.hlines(heights, lows, highs, gid=f"{gid}/{panel.x.part}_intervals", **style)
     if along:
+        places = [panel.x.value(row) for row, _ in along]
         lows, highs = zip(*(found for _, found in along), strict=True)
-        axes.vlines(
-            [row["auc"] for row, _ in along],
-            [100 * low for low in lows],
-            [100 * high for high in highs],
-            gid=f"{gid}/accuracy_intervals",
-            **style,
-        )
+        axes.vlines(places, lows, highs, gid=f"{gid}/{panel.y.part}_intervals", **style)
 
 
-def _spot(axes: Axes, row: Row) -> Spot:
+def _spot(axes: Axes, panel: Panel, row: Row) -> Spot:
     """Where a row's point lies in the figure, in points (1/72 inch)."""
-    x, y = axes.transData.transform(_point(row)) * 72.0 / axes.figure.dpi
+    x, y = axes.transData.transform(panel.point(row)) * 72.0 / axes.figure.dpi
     return float(x), float(y)
 
 
@@ -224,23 +234,6 @@ def _label_texts(rows: Sequence[Row]) -> list[tuple[Row, str]]:
         for curve in curves(settings):
             for row in curve:
                 found = hyperparameters(row)
-                text = ", ".join(_short(found[name]) for name in names if name in found)
+                text = ", ".join(shown_value(found[name]) for name in names if name in found)
                 (ends if row is curve[0] or row is curve[-1] else middle).append((row, text))
     return ends + middle
-
-
-def _short(value: Any) -> str:
-    return f"{value:g}" if is_number(value) else str(value)
-
-
-def _interval(row: Row, name: str) -> tuple[float, float] | None:
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return None if low is None or high is None else (low, high)
-
-
-def _point(row: Row) -> tuple[float, float]:
-    return row["auc"], 100 * row["test_accuracy"]
-
-
-def _points(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
-    return [row["auc"] for row in rows], [100 * row["test_accuracy"] for row in rows]

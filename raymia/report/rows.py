@@ -95,6 +95,11 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def shown_value(value: Any) -> str:
+    """A hyperparameter's value for people."""
+    return f"{value:g}" if is_number(value) else str(value)
+
+
 def words(name: str) -> str:
     """A name of the code as words: `label_smoothing` is `label smoothing`."""
     return name.replace("_", " ")

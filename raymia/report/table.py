@@ -13,6 +13,7 @@ from raymia.report import cells
 from raymia.report.grid import grid
 from raymia.report.guarantee_table import guarantee_table
 from raymia.report.population_table import population_tables
+from raymia.report.robust_table import robust_table
 from raymia.report.rows import Row, attacks, pooled, settings_with, words
 from raymia.report.summary import summary_lines
 
@@ -22,7 +23,9 @@ _WIDE = 92
 # Two values with their intervals, the verdict's longest word, and the spaces between.
 _NARROW_COLUMNS = 23 + 25 + 15 + 3
 _VERDICT_STYLES = {LESS: "green", MORE: "red", SAME: "yellow"}
-_ASCII = str.maketrans({"±": "~", "×": "x", "Δ": "d", "–": "-", "…": "."})
+_ASCII = str.maketrans(
+    {"±": "~", "×": "x", "Δ": "d", "–": "-", "…": ".", "ε": "eps", "δ": "delta", "ℓ": "L", "∞": "inf", "≤": "<="}
+)
 
 _Column = tuple[str, Callable[[Row], str]]
 _ACCURACY: _Column = ("test acc. (%)", cells.accuracy)
@@ -42,7 +45,8 @@ _COLUMN_SETS: tuple[tuple[_Column, ...], ...] = (
 def print_study_end(
     console: Console, rows: Sequence[Row], failures: Sequence[tuple[str, str]] = (), remarks: Sequence[str] = ()
 ) -> None:
-    """Print a study's last screen: frontier, AUC of each attack and population, summary, what failed and why.
+    """Print a study's last screen: frontier, AUC of each attack, robust accuracy, AUC of each population, summary, what
+    failed and why.
 
     rows: of `frontier.csv`. failures: (setting, reason). remarks: further sentences. Plain text where the console is no
     terminal, ASCII where it can write no more.
@@ -51,7 +55,10 @@ def print_study_end(
     settings = pooled(rows, WORST)
     if settings:
         parts += [frontier_table(rows, console.width), Text(), attack_table(rows, console.width), Text()]
-        by_population = population_tables(rows, console.width, many=len(settings) > FEW_SETTINGS)
+        many = len(settings) > FEW_SETTINGS
+        if (robust := robust_table(rows, console.width, many=many)) is not None:
+            parts += [robust, Text()]
+        by_population = population_tables(rows, console.width, many=many)
         parts += [part for table in by_population for part in (table, Text())]
     if (spent := guarantee_table(rows)) is not None:
         parts += [spent, Text()]
@@ -61,7 +68,10 @@ def print_study_end(
     with console.capture() as captured:
         console.print(Group(*parts))
     text = captured.get()
-    console.out(text.translate(_ASCII) if console.options.ascii_only else text, highlight=False, end="")
+    if console.options.ascii_only:
+        # What has no word here (a setting may be called anything) may look odd, but may not end the study.
+        text = text.translate(_ASCII).encode("ascii", "replace").decode("ascii")
+    console.out(text, highlight=False, end="")
 
 
 def frontier_table(rows: Sequence[Row], width: int) -> RenderableType:

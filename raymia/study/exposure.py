@@ -5,21 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from raymia.errors import InputError
 from raymia.files import write_whole
 from raymia.metrics.exposed import Exposed, exposed_records
-from raymia.metrics.populations import ALL
 from raymia.metrics.results import UNDEFENDED
-from raymia.metrics.summary import POOLED
 from raymia.metrics.table import write_csv
-from raymia.recipes.result import ResultRecipe
-from raymia.recipes.scores import ScoresRecipe
-from raymia.records import Records, load_records
-from raymia.store import MissingError, Store
-from raymia.study.facts import facts_of
-from raymia.study.finished import FinishedStudy, read_finished
+from raymia.records import Records
+from raymia.store import Store
+from raymia.study.finished import FinishedStudy
 from raymia.study.publish import scored_by
-from raymia.study.study import assemble
+from raymia.study.scored import read_scored
 
 
 @dataclass(frozen=True)
@@ -43,21 +37,10 @@ def find_exposed(folder: Path, store: Store, attack: str | None) -> ExposedStudy
     attack: whose; None takes each setting's own worst on all members. Raises InputError where the study, its scores or
     the attack are not there.
     """
-    study = read_finished(folder)
-    records = load_records(**study.config.data.model_dump())
-    whole = assemble(study.config, study.space(study.settings, study.title), facts_of(records))
-    planted = whole.blueprint.planted(records)
-    recipes = {setting.label: whole.result(setting) for setting in whole.settings}
-    chosen = {name: attack or _worst(study, name) for name in study.settings if name in recipes}
-    try:
-        scored = {
-            name: [scored_by(one, store) for one in _scores(recipes[name], measure)] for name, measure in chosen.items()
-        }
-    except MissingError:
-        raise InputError(
-            f"{folder}: its scores are no longer there, or are of another version; give the study's command again"
-        ) from None
-    return ExposedStudy(study, planted, exposed_records(scored), tuple(chosen.values()))
+    found = read_scored(folder, attack)
+    with found.still_there():
+        scored = {name: [scored_by(one, store) for one in found.scores(name)] for name in found.results}
+    return ExposedStudy(found.study, found.records, exposed_records(scored), tuple(found.attacks.values()))
 
 
 def write_exposed(exposed: ExposedStudy, folder: Path, top: int) -> list[Path]:
@@ -77,29 +60,6 @@ def write_exposed(exposed: ExposedStudy, folder: Path, top: int) -> list[Path]:
     png = folder / "exposed_records.png"
     write_whole({png: png_bytes(figure)})
     return [csv, png]
-
-
-def _worst(study: FinishedStudy, setting: str) -> str:
-    """The setting's worst attack on all members, as the table has it."""
-    pooled = [
-        row
-        for row in study.rows
-        if row["setting"] == setting and row["seed"] == POOLED and row["population"] == ALL and row["members"]
-    ]
-    return str(max(pooled, key=lambda row: row["auc"])["attack"])
-
-
-def _scores(recipe: ResultRecipe, measure: str) -> list[ScoresRecipe]:
-    found = [
-        one
-        for target in recipe.targets
-        for one in target.scores
-        if isinstance(one, ScoresRecipe) and one.measure == measure
-    ]
-    if not found:
-        known = ", ".join(dict.fromkeys(one.measure for one in recipe.targets[0].scores))
-        raise InputError(f"--attack {measure}: the study did not run it; choose from {known}")
-    return found
 
 
 def _rows(exposed: ExposedStudy) -> list[dict[str, object]]:

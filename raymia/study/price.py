@@ -6,16 +6,18 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from raymia.adversarial import crafts
+from raymia.adversarial import PASSES, crafts, pgd_20, raise_loss
 from raymia.models import Classifier, build_model
 from raymia.recipes.ground import Ground
 from raymia.recipes.model import ModelRecipe
 from raymia.recipes.recipe import Recipe, walk
+from raymia.recipes.result import ResultRecipe
+from raymia.recipes.robustness import RobustnessRecipe
 from raymia.recipes.synthetic import SyntheticRecipe
 from raymia.records.plan import Role
 from raymia.report.time_left import duration
@@ -27,6 +29,8 @@ from raymia.training.loop import Plan, State, train
 from raymia.training.run import Alone
 
 _TIMED_BATCHES = 3
+_TIMED_IMAGES = 50
+_PRICED = ("models", "generators", "synthetic", "robustness")
 # Of the images drawn: what passes the filter is not known before.
 _KEPT = 0.5
 
@@ -34,7 +38,8 @@ _KEPT = 0.5
 @dataclass(frozen=True)
 class Price:
     """models, generators: in the study; reused: of all of these, already there. seconds_each, generator_seconds: of one
-    worker on one, measured. drawing_seconds: of all images to draw, were half of them kept. at_once: models.
+    worker on one, measured. drawing_seconds: of all images to draw, were half of them kept. evaluating_seconds: of all
+    attacks on images, were all of them withstood. at_once: models.
     """
 
     models: int
@@ -43,6 +48,7 @@ class Price:
     seconds_each: float
     generator_seconds: float
     drawing_seconds: float
+    evaluating_seconds: float
     models_left: int
     generators_left: int
     at_once: int
@@ -53,7 +59,7 @@ class Price:
         """Wall hours for what is left to make, on this machine."""
         training = self.seconds_each * math.ceil(self.models_left / self.at_once)
         generating = self.generator_seconds * math.ceil(self.generators_left / self.at_once)
-        return (training + generating + self.drawing_seconds / self.at_once) / 3600
+        return (training + generating + (self.drawing_seconds + self.evaluating_seconds) / self.at_once) / 3600
 
     def lines(self) -> list[str]:
         """For the terminal."""
@@ -63,6 +69,8 @@ class Price:
             counts += f" and {self.generators} generators"
             drawing = f"{_pace(self.drawing_seconds)} to draw images, were half of them kept"
             each += f", {_pace(self.generator_seconds)} a generator, {drawing}"
+        if self.evaluating_seconds:
+            each += f", {_pace(self.evaluating_seconds)} to attack images at most, were all of them withstood"
         left = self.models_left + self.generators_left
         return [
             f"{counts}: {left} to train, {self.reused} reused",
@@ -74,12 +82,9 @@ class Price:
 
 def price(study: Study, store: Store) -> Price:
     """Price a study: its models are counted, one is timed for a few batches, nothing is written."""
-    wanted = list(walk(study.recipes))
-    if study.space.search.method == "optuna":
-        # Settings are not known yet: each is taken to need as many models as the undefended one.
-        wanted = wanted * (study.space.search.samples + 1)
+    wanted = list(walk(_recipes(study)))
     present = present_names(store)
-    of_kind = {kind: [one for one in wanted if one.kind == kind] for kind in ("models", "generators", "synthetic")}
+    of_kind = {kind: [one for one in wanted if one.kind == kind] for kind in _PRICED}
     left = {kind: [one for one in ones if not exists(one, present)] for kind, ones in of_kind.items()}
     ground = study.blueprint.ground
     weights = sum(p.numel() for p in _untrained(ground).parameters()) * 4
@@ -99,10 +104,20 @@ def price(study: Study, store: Store) -> Price:
         generators_left=len(left["generators"]),
         generator_seconds=generator_seconds,
         drawing_seconds=drawing_seconds,
+        evaluating_seconds=_evaluating(left["robustness"], ground),
         seconds_each=_mean_batch_seconds(left["models"], ground) * batches / engine.workers_per_model,
         at_once=at_once,
         bytes=snapshots * weights,
     )
+
+
+def _recipes(study: Study) -> list[ResultRecipe]:
+    """The study's results; of a search that names its settings as it goes, those of as many drawn at random."""
+    search = study.space.search
+    if search.method != "optuna":
+        return study.recipes
+    at_random = replace(study.space, search=search.model_copy(update={"method": "random"}))
+    return [study.result(setting) for setting in at_random.settings(study.config.seed)]
 
 
 def _generating(generators: list[Recipe], sets: list[Recipe], ground: Ground) -> tuple[float, float]:
@@ -122,6 +137,23 @@ def _generating(generators: list[Recipe], sets: list[Recipe], ground: Ground) ->
         drawing += pace.evaluation * evaluations * one.per_class * ground.classes / _KEPT
     workers = ground.config.engine.workers_per_model
     return pace.step * config.iterations / workers, drawing
+
+
+def _evaluating(evaluations: list[Recipe], ground: Ground) -> float:
+    """Seconds of one worker for attacks that no image yields to."""
+    if not evaluations:
+        return 0.0
+    images = torch.rand(_TIMED_IMAGES, *ground.input_shape)
+    labels = torch.zeros(_TIMED_IMAGES, dtype=torch.int64)
+    model, rng = _untrained(ground).eval(), np.random.default_rng(0)
+    step = pgd_20(ground.config.robustness)
+    with _threads(ground.config.engine.threads_per_worker):
+        raise_loss(model, images, labels, step, rng)
+        started = time.perf_counter()
+        raise_loss(model, images, labels, step, rng)
+    pass_seconds = (time.perf_counter() - started) / step.steps / _TIMED_IMAGES
+    each = [(PASSES[one.evaluation], len(one.positions)) for one in evaluations if isinstance(one, RobustnessRecipe)]
+    return pass_seconds * sum(passes * images for passes, images in each)
 
 
 @contextlib.contextmanager

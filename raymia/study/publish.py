@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from raymia.attacks import LEAST_IN
+from raymia.config import RobustnessConfig
 from raymia.defenses.dp_sgd import spent_epsilon
 from raymia.keys import content_key
 from raymia.metrics.comparison import Scored, paired_on_records
@@ -88,6 +89,26 @@ def left_out_lines(left_out: Mapping[str, tuple[str, ...]]) -> list[str]:
     ]
 
 
+def robustness_lines(study: Study, measured: Sequence[MeasuredSetting]) -> list[str]:
+    """What the robust accuracies are against, and what AutoAttack itself warns of, by setting."""
+    config = study.config.robustness
+    if not config.evaluations:
+        return []
+    lines = [
+        f"Robust accuracy: against {_ball(config)} of pixels in [0, 1]; PGD by 20 steps of {config.step_size:.4g}."
+    ]
+    settings: dict[str, list[str]] = {}
+    for one in measured:
+        for found in one.result.robustness.values():
+            for warning in found.warnings:
+                settings.setdefault(warning, []).append(one.setting.label)
+    return lines + [f"AutoAttack warns ({', '.join(names)}): {warning}" for warning, names in settings.items()]
+
+
+def _ball(config: RobustnessConfig) -> str:
+    return f"{'ℓ∞' if config.norm == 'linf' else 'ℓ2'} ε {config.epsilon:.4g}"
+
+
 def _scored(one: MeasuredSetting, store: Store) -> dict[str, Scored]:
     """Each record's score by every attack on the setting's one target."""
     found = {}
@@ -110,15 +131,17 @@ def write_report(
     # Matplotlib takes a second to load, and only finished studies draw.
     from raymia.report.figure import write_frontier
     from raymia.report.gap import generalization_gap_markdown
+    from raymia.report.robust_figure import write_robust_frontier
 
     csv = folder.path / "frontier.csv"
     write_csv(found, csv)
     synthetic = write_synthetic(study, folder, [one.recipe for one in measured], store)
     figures = write_frontier(found, folder.path, title(study), subtitle(study))
+    robust = write_robust_frontier(found, folder.path, title(study), subtitle(study)) or ()
     gap = folder.write_text(
         "generalization_gap.md", generalization_gap_markdown(found, f"Generalization gap: {title(study)}")
     )
-    return [csv, *figures, gap, *synthetic]
+    return [csv, *figures, *robust, gap, *synthetic]
 
 
 def title(study: Study) -> str:
@@ -134,9 +157,10 @@ def subtitle(study: Study) -> str:
     targets, references, canaries = config.plan.targets, config.plan.references, config.plan.canaries
     attackers = f"a shadow and {references} references" if references else "a shadow"
     planted = f"{canaries} {config.plan.canary_kind} canaries, " if canaries else ""
+    against = f", robust to {_ball(config.robustness)}" if config.robustness.evaluations else ""
     return (
         f"{config.model.name}{options}, {config.training.epochs} epochs, {config.training.precision}; "
-        f"{targets} target{'s' * (targets > 1)} with {attackers} each, {planted}seed {config.seed}"
+        f"{targets} target{'s' * (targets > 1)} with {attackers} each, {planted}seed {config.seed}{against}"
     )
 
 
@@ -159,6 +183,9 @@ def study_record(study: Study, name: str, more: Mapping[str, str]) -> StudyRecor
     if any(recipe.kind == "generators" for recipe in walk(study.recipes)):
         generating = study.config.diffusion.model_dump(mode="json")
         params |= {f"diffusion.{name}": value for name, value in generating.items()}
+    if study.config.robustness.evaluations:
+        against = study.config.robustness.model_dump(mode="json")
+        params |= {f"robustness.{name}": value for name, value in against.items()}
     tags = {"raymia.data": study.facts.fingerprint, "raymia.git_commit": git_commit() or "unknown", **more}
     return StudyRecord(study.key, name, params, tags, study.config.to_yaml())
 
@@ -187,6 +214,8 @@ def trial_record(
     utility = one.result.utility
     for name in ("train_accuracy", "test_accuracy", "generalization_gap", "ece"):
         metrics[name] = getattr(utility, name)
+    for name, found in one.result.robustness.items():
+        metrics[f"robust_accuracy_{name}"] = found.accuracy
     guarantee = one.result.guarantee
     if guarantee is not None and math.isfinite(guarantee.epsilon):
         metrics |= {"epsilon": guarantee.epsilon, "delta": guarantee.delta}

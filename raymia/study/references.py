@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from raymia.recipes.recipe import MODELS, Recipe, walk
+from raymia.recipes.recipe import CHECKPOINTED, Recipe, walk
 from raymia.recipes.synthetic import SyntheticRecipe
 
 
@@ -11,6 +11,6 @@ def references(recipes: Sequence[Recipe]) -> str:
     names: list[str] = []
     for recipe in walk(recipes):
         names += recipe.artifacts
-        names += [f"checkpoints/{recipe.key}"] if recipe.kind in MODELS else []
+        names += [f"checkpoints/{recipe.key}"] if recipe.kind in CHECKPOINTED else []
         names += [f"{recipe.folder}/"] if isinstance(recipe, SyntheticRecipe) else []
     return "\n".join(names) + "\n"

@@ -32,7 +32,7 @@ from raymia.study.standing import Standing
 from raymia.study.study import Study
 
 _LOOK_SECONDS = 0.5
-_UNITS = {"models": "epoch", "generators": "iteration", "synthetic": "image"}
+_UNITS = {"models": "epoch", "generators": "iteration", "synthetic": "image", "robustness": "image"}
 
 
 @dataclass
@@ -129,7 +129,7 @@ def _trial(config: dict[str, Any], workshop: list[Any]) -> None:
     """One setting, as Ray Tune runs it: all work is in the tasks of the workshop."""
     outcome = ray.get(workshop[0].fulfil.remote(config["number"]))
     if not isinstance(outcome, Failure):
-        tune.report({"test_accuracy": outcome[0], "worst_auc": outcome[1]})
+        tune.report(outcome)
     elif outcome.retry:
         raise RunError(outcome.message)
     else:

@@ -1,18 +1,19 @@
 """Who proposes the settings to try: a list (grid, random), or Optuna in fixed batches, so that a search repeats."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import optuna
 
 from raymia.seeds import derive_seed
-from raymia.space import UNDEFENDED, Branch, Range, Setting, Space
+from raymia.space import RAISED, UNDEFENDED, Branch, Range, Setting, Space
 
-Objectives = tuple[float, float]
+Outcome = Mapping[str, float]
+"""What was measured of a setting, by the names of objectives."""
 
 
 class Proposer(Protocol):
-    """A source of settings. Objectives are (test accuracy ↑, worst attack's AUC ↓)."""
+    """A source of settings."""
 
     total: int
 
@@ -20,7 +21,7 @@ class Proposer(Protocol):
         """The next batch, all of whose outcomes are told before the one after; empty at the end."""
         ...
 
-    def tell(self, outcomes: Sequence[Objectives | None]) -> None:
+    def tell(self, outcomes: Sequence[Outcome | None]) -> None:
         """The batch's outcomes in its order; None for a setting that failed."""
         ...
 
@@ -36,7 +37,7 @@ class ListProposer:
         settings, self._settings = self._settings, []
         return settings
 
-    def tell(self, outcomes: Sequence[Objectives | None]) -> None:
+    def tell(self, outcomes: Sequence[Outcome | None]) -> None:
         """A list does not learn."""
 
 
@@ -48,8 +49,10 @@ class OptunaProposer:
 
     def __init__(self, space: Space, seed: int) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._objectives = space.search.objectives
+        directions = ["maximize" if name in RAISED else "minimize" for name in self._objectives]
         sampler = optuna.samplers.TPESampler(seed=derive_seed(seed, "optuna") % 2**32)
-        self._study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+        self._study = optuna.create_study(directions=directions, sampler=sampler)
         self._branches = _by_name(branch for branch in space.branches if "none" not in branch.defenses)
         self._space = space
         self._asked: list[optuna.Trial] = []
@@ -66,13 +69,13 @@ class OptunaProposer:
         self._count += count
         return [self._setting(trial) for trial in self._asked]
 
-    def tell(self, outcomes: Sequence[Objectives | None]) -> None:
+    def tell(self, outcomes: Sequence[Outcome | None]) -> None:
         # The undefended setting was not asked of Optuna.
         for trial, outcome in zip(self._asked, outcomes if self._asked else (), strict=True):
             if outcome is None:
                 self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
             else:
-                self._study.tell(trial, outcome)
+                self._study.tell(trial, [outcome[name] for name in self._objectives])
 
     def _setting(self, trial: optuna.Trial) -> Setting:
         name = trial.suggest_categorical("defense", list(self._branches))

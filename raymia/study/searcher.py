@@ -6,7 +6,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from raymia.space import Setting
-from raymia.study.search import Objectives, Proposer
+from raymia.study.search import Outcome, Proposer
 
 
 class SettingSearcher(Searcher):
@@ -21,7 +21,7 @@ class SettingSearcher(Searcher):
         self._order = order
         self._waiting: list[int] = []
         self._batch: list[int] = []
-        self._outcomes: dict[int, Objectives | None] = {}
+        self._outcomes: dict[int, Outcome | None] = {}
         self._numbers: dict[str, int] = {}
         self._seen: dict[Setting, int] = {}
         self._ended = False
@@ -54,8 +54,8 @@ class SettingSearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         number = self._numbers[trial_id]
-        failed = error or result is None or "test_accuracy" not in result
-        self._outcomes[number] = None if failed else (result["test_accuracy"], result["worst_auc"])  # type: ignore[index]
+        known = not error and result is not None and "test_accuracy" in result
+        self._outcomes[number] = result if known else None
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """Outcomes count when the trial is complete."""

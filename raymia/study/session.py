@@ -31,6 +31,7 @@ from raymia.study.publish import (
     failed_record,
     left_out_lines,
     read_measured,
+    robustness_lines,
     study_record,
     table,
     trial_record,
@@ -217,10 +218,11 @@ class Session:
             "models": len(models(one.recipe for one in measured)),
         }
         left_out = {one.recipe.label: one.recipe.left_out for one in measured if one.recipe.left_out}
-        folder.write_record(study, "complete", failures=failures, cost=cost, left_out=left_out)
+        against = robustness_lines(study, measured)
+        folder.write_record(study, "complete", failures=failures, cost=cost, left_out=left_out, robustness=against)
         tracker.study_finished({"device_seconds": cost["device_seconds"]}, [*paths, folder.path / "study.json"])
         tracker.close()
-        self._say_end(folder, found, failures, left_out_lines(left_out), tracker)
+        self._say_end(folder, found, failures, [*left_out_lines(left_out), *against], tracker)
         return 1 if failures else 0
 
     def _tracker(self, study: Study, folder: StudyFolder) -> Tracker:
@@ -254,7 +256,9 @@ class Session:
         for warning in tracker.warnings:
             self._say(warning, style="yellow")
         self._say(f"table    {folder.path / 'frontier.csv'}")
-        self._say(f"figure   {folder.path / 'frontier.png'}")
+        for name in ("frontier.png", "robust_frontier.png"):
+            if (folder.path / name).is_file():
+                self._say(f"figure   {folder.path / name}")
         uri = self.uri
         how = f"mlflow ui --backend-store-uri {uri}" if uri.startswith("sqlite:") else uri
         self._say(f"MLflow   {how}")

@@ -8,7 +8,7 @@ from raymia.recipes.recipe import Recipe, walk
 from raymia.recipes.result import ResultRecipe
 from raymia.space import Setting
 from raymia.store import DamagedError, Inspection, MissingError, Store
-from raymia.study.search import Objectives, proposer
+from raymia.study.search import Outcome, proposer
 from raymia.study.study import Study
 
 Tried = tuple[Setting, ResultRecipe]
@@ -80,8 +80,8 @@ def _replay(study: Study, store: Store) -> tuple[list[Tried], bool]:
     return list(found.items()), True
 
 
-def _outcome(recipe: ResultRecipe, store: Store) -> Objectives | None:
+def _outcome(recipe: ResultRecipe, store: Store) -> Outcome | None:
     try:
-        return recipe.open(store).objectives
+        return recipe.open(store).outcome
     except (MissingError, DamagedError):
         return None

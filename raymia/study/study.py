@@ -3,19 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
-from raymia.config import ModelConfig, StudyConfig
+from raymia.config import Evaluation, ModelConfig, StudyConfig
 from raymia.engine.precision import resolve_precision
 from raymia.errors import InputError
 from raymia.keys import content_key
+from raymia.metrics.leakage import lowest_resolved_fpr
 from raymia.models import build_model, model_source_digest
 from raymia.recipes.blueprint import Blueprint
 from raymia.recipes.ground import Ground
-from raymia.recipes.recipe import Recipe
 from raymia.recipes.result import ResultRecipe
+from raymia.records.plan import Role
 from raymia.space import Setting, Space
 from raymia.study.facts import DataFacts
 
@@ -60,7 +61,7 @@ class Study:
         return self.space.settings(self.config.seed)
 
     @cached_property
-    def recipes(self) -> list[Recipe]:
+    def recipes(self) -> list[ResultRecipe]:
         """The results of the settings known before the search."""
         return [self.result(setting) for setting in self.settings]
 
@@ -74,7 +75,12 @@ def assemble(config: StudyConfig, space: Space, facts: DataFacts) -> Study:
     device = "cuda" if config.engine.gpus_per_worker else "cpu"
     training = config.training.model_copy(update={"precision": resolve_precision(config.training.precision, device)})
     diffusion = config.diffusion.model_copy(update={"precision": resolve_precision(config.diffusion.precision, device)})
-    config = config.model_copy(update={"model": model, "training": training, "diffusion": diffusion})
+    evaluations = tuple(
+        name for name in get_args(Evaluation) if name in {*config.robustness.evaluations, *space.evaluations}
+    )
+    robustness = config.robustness.model_copy(update={"evaluations": evaluations})
+    resolved = {"model": model, "training": training, "diffusion": diffusion, "robustness": robustness}
+    config = config.model_copy(update=resolved)
     if training.augmentation != "none" and len(facts.input_shape) == 1:
         raise InputError("training.augmentation: feature vectors cannot be flipped or cropped; set it to none")
     with torch.random.fork_rng():
@@ -90,6 +96,7 @@ def assemble(config: StudyConfig, space: Space, facts: DataFacts) -> Study:
     )
     study = Study(config, space, facts, Blueprint(ground, space.stop_epochs(training.epochs), space.needs_reserve))
     _check_plan(study)
+    _check_objectives(study)
     return study
 
 
@@ -110,6 +117,19 @@ def _check_plan(study: Study) -> None:
     if members < 2 * max(workers, 2):
         raise InputError(
             f"plan.part_size: {members} members are too few to train and attack; give {4 * max(workers, 2)} or more"
+        )
+
+
+def _check_objectives(study: Study) -> None:
+    search = study.space.search
+    if search.method != "optuna" or "worst_tpr" not in search.objectives:
+        return
+    members = study.blueprint.plan(0)[Role.TARGET_IN]
+    unseen = (len(study.blueprint.plan(0).scored) - len(members)) * study.config.plan.targets
+    if lowest_resolved_fpr(unseen) is None:
+        raise InputError(
+            f"search.objectives: {unseen} non-members over all targets resolve no false-positive rate for worst_tpr; "
+            "raise plan.targets or plan.part_size, or go by worst_auc"
         )
 
 

@@ -1,7 +1,6 @@
 """One run of `synthesize`, from the checked command line to the images on disk."""
 
 import json
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -16,22 +15,20 @@ from raymia.config import StudyConfig
 from raymia.defenses import build_defense
 from raymia.diffusion.export import export_images
 from raymia.engine import cluster as ray_cluster
-from raymia.errors import InputError, RunError
+from raymia.errors import InputError
 from raymia.keys import content_key
-from raymia.recipes.blueprint import models
 from raymia.recipes.model import ModelRecipe
 from raymia.recipes.quality import QualityRecipe
 from raymia.recipes.recipe import Recipe, ready
 from raymia.recipes.synthetic import SyntheticRecipe
 from raymia.records import Records, check_source, load_records
-from raymia.report.live import LiveView, Progress
 from raymia.report.synthesis import synthesis_lines
-from raymia.report.time_left import TimeLeft
 from raymia.space import Setting, Space, single_space
 from raymia.store import Inspection
 from raymia.study.facts import facts_of, recall_facts, remember_facts
 from raymia.study.folder import check_place
 from raymia.study.lock import held
+from raymia.study.making import make_all
 from raymia.study.place import place_of
 from raymia.study.publish_synthetic import counts, write_set
 from raymia.study.references import references
@@ -39,7 +36,6 @@ from raymia.study.study import Study, assemble
 from raymia.training.defense import Composed
 
 RECORD = "synthesis.json"
-_LOOK_SECONDS = 0.5
 _ONLY_GENERATED = {"subset": 0.0, "alpha": 0.0}
 
 
@@ -165,38 +161,8 @@ class SynthesisSession:
 
     def _make(self, order: Order, records: Records) -> None:
         """Have it made, under the live view."""
-        import ray
-
-        from raymia.engine.workshop import open_workshop
-        from raymia.study.run import running
-
-        wanted = models([order.recipe])
-        there = sum(ready(model, self.store, Inspection()) for model in wanted)
-        workshop = open_workshop(ray.put(records), self.store)
-        left = TimeLeft(len(wanted) - there)
-        making = workshop.make.remote(order.recipe)
-        with LiveView(self.console, self.quiet) as view:
-            while not ray.wait([making], timeout=_LOOK_SECONDS)[0]:
-                tally = ray.get(workshop.tally.remote())
-                built = tally.models(tally.built)
-                view.update(
-                    Progress(
-                        settings_done=0,
-                        settings_total=0,
-                        models_done=there + built,
-                        models_total=len(wanted),
-                        models_reused=there,
-                        running=running(tally),
-                        best=None,
-                        eta_seconds=left.look(time.monotonic(), built),
-                        failures=0,
-                    )
-                )
-        for name in ray.get(workshop.tally.remote()).damaged:
+        for name in make_all([order.recipe], records, self.store, self.console, self.quiet):
             self._say(f"damaged, rebuilt: {name}", style="yellow")
-        failure = ray.get(making)
-        if failure is not None:
-            raise RunError(failure.message)
 
     def _finish(self, study: Study, order: Order, place: Path) -> int:
         names = study.facts.class_names

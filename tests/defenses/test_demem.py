@@ -10,7 +10,7 @@ from raymia.defenses import AWP, DPSGD, MART, PGDAT, TRADES, TRADESAWP, DeMem, L
 from raymia.errors import InputError
 from raymia.recipes.recipe import Bench, make
 from raymia.records import Records
-from raymia.space import load_space
+from raymia.space_files import load_space
 from raymia.training.defense import Composed, Context, Defense, Losses
 from tests.adversarial.crafting import image_batch, image_run
 from tests.recipes.conftest import CountingStore, study_of

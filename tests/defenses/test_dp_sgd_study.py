@@ -12,7 +12,7 @@ from raymia.errors import InputError
 from raymia.recipes.model import ModelRecipe
 from raymia.recipes.recipe import Bench, make
 from raymia.records import Records
-from raymia.space import load_space
+from raymia.space_files import load_space
 from raymia.store import Store
 from raymia.training.defense import Composed
 from tests.recipes.conftest import CountingStore, ground_of, space_of, study_of

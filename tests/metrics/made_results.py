@@ -9,6 +9,7 @@ import numpy as np
 from raymia.metrics.intervals import t_interval
 from raymia.metrics.membership import AttackMetrics, Estimate, Ppv, TprAtFpr
 from raymia.metrics.results import SeedResult, SettingResult
+from raymia.metrics.robustness import measure_robustness
 from raymia.metrics.summary import rows
 from raymia.metrics.utility import Utility
 
@@ -57,6 +58,16 @@ def setting(
                 attack_metrics(float(np.mean(series)), interval.low, interval.high), interval_kind="seeds"
             )
     return SettingResult(name, defense, dict(hyperparameters), seeds, pooled)
+
+
+def withstanding(result: SettingResult, images: int = 200, **accuracies: Sequence[float]) -> SettingResult:
+    """The setting with robust accuracies, by evaluation and seed: whole numbers of the images."""
+    seeds = []
+    for index, seed in enumerate(result.seeds):
+        counts = {name: round(images * series[index]) for name, series in accuracies.items()}
+        robustness = {name: measure_robustness(np.arange(images) < count) for name, count in counts.items()}
+        seeds.append(replace(seed, robustness=robustness))
+    return replace(result, seeds=tuple(seeds))
 
 
 def table(results: Sequence[SettingResult]) -> Rows:

@@ -45,7 +45,10 @@ def test_what_dp_sgd_spends_stands_in_every_row_of_its_setting() -> None:
 def test_columns_in_order() -> None:
     expected = (
         "setting,defense,label_smoothing.epsilon,label_smoothing.form,mixup.alpha,seed,train_accuracy,test_accuracy,"
-        "generalization_gap,test_accuracy_low,test_accuracy_high,ece,epsilon,delta,attack,population,members,nonmembers,"
+        "generalization_gap,test_accuracy_low,test_accuracy_high,ece,"
+        "robust_accuracy_pgd20,robust_accuracy_pgd20_low,robust_accuracy_pgd20_high,"
+        "robust_accuracy_aa,robust_accuracy_aa_low,robust_accuracy_aa_high,robust_images,"
+        "epsilon,delta,attack,population,members,nonmembers,"
         "auc,auc_low,auc_high,interval_kind,"
         "tpr_at_fpr_0.1,tpr_at_fpr_0.1_low,tpr_at_fpr_0.1_high,tpr_at_fpr_0.1_realised,"
         "tpr_at_fpr_0.01,tpr_at_fpr_0.01_low,tpr_at_fpr_0.01_high,tpr_at_fpr_0.01_realised,"
@@ -53,7 +56,9 @@ def test_columns_in_order() -> None:
         "balanced_accuracy,balanced_accuracy_low,balanced_accuracy_high,"
         "balanced_accuracy_shadow,balanced_accuracy_shadow_low,balanced_accuracy_shadow_high,"
         "ppv_prior_0.01,ppv_prior_0.1,epsilon_lower,delta_auc,delta_auc_low,delta_auc_high,"
-        "delta_test_accuracy,delta_test_accuracy_low,delta_test_accuracy_high,verdict,on_frontier,p_on_frontier"
+        "delta_test_accuracy,delta_test_accuracy_low,delta_test_accuracy_high,"
+        "delta_robust_accuracy,delta_robust_accuracy_low,delta_robust_accuracy_high,"
+        "verdict,on_frontier,p_on_frontier,on_robust_frontier,p_on_robust_frontier"
     )
     assert ",".join(columns(STUDY)) == expected
     assert all(",".join(one) == expected for one in table(STUDY))
@@ -74,9 +79,9 @@ def test_without_populations_the_table_is_what_it_was_before_there_were_any() ->
     assert {one["members"] for one in now if one["attack"] != "worst"} == {150}
     for old, new in zip(before, now, strict=True):
         assert list(new) == list(columns(STUDY))
-        assert {name: new[name] for name in new if name not in ("population", "members", "nonmembers", *DP)} == (
-            pytest.approx(old)
-        )
+        later = {name for name in new if "robust" in name} | {"population", "members", "nonmembers", *DP}
+        assert {name: new[name] for name in new if name not in later} == pytest.approx(old)
+        assert all(new[name] is None for name in new if "robust" in name)
 
 
 def test_cells_of_a_seed() -> None:

@@ -14,7 +14,8 @@ from raymia.recipes.blueprint import Blueprint
 from raymia.recipes.ground import Ground
 from raymia.recipes.recipe import Bench
 from raymia.records import Records, load_records
-from raymia.space import Setting, Space, parse_space
+from raymia.space import Setting, Space
+from raymia.space_files import parse_space
 from raymia.store import Store
 
 TINY: dict[str, Any] = {

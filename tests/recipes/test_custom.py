@@ -76,7 +76,7 @@ def test_the_users_training_is_measured_like_any_other(digits: Records, bench: B
     torch.manual_seed(5)
     make(result, bench)
     measured = result.open(store)
-    assert measured.objectives[0] > 0.4
+    assert measured.outcome["test_accuracy"] > 0.4
     assert set(measured.pooled) == {"loss", "entropy"}
     assert measured.train_loss == ()
     calls = sys.modules["own_recipe_of_a_test"].CALLS

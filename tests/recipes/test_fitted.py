@@ -15,7 +15,7 @@ from raymia.defenses import Mixup
 from raymia.recipes.fitted import FittedRecipe
 from raymia.recipes.model import ModelRecipe
 from raymia.recipes.recipe import Bench, make, walk
-from raymia.recipes.signals import SignalsRecipe
+from raymia.recipes.signals import GradientNormRecipe, SignalsRecipe
 from raymia.records import Records
 from raymia.training.defense import Answers, Composed, Context, Defense, Stage, TrainingSet
 from tests.recipes.conftest import CountingStore, ground_of
@@ -121,7 +121,11 @@ def test_gradient_norms_are_of_the_model_itself(digits: Records, bench: Bench) -
     """They need nothing fitted, and are the same under whatever release."""
     guarded, plain = model_of(digits, Leveled(scale=3.0)), model_of(digits)
     make(guarded, bench)
-    released, own = (model.gradient_norms(bench, 2, np.arange(6)) for model in (guarded, plain))
+    signals = [SignalsRecipe(model, 2, np.arange(6)) for model in (guarded, plain)]
+    for one in signals:
+        make(GradientNormRecipe(one), bench)
+    released, own = (GradientNormRecipe(one).open(bench.store) for one in signals)
+    assert (own > 0).all()
     np.testing.assert_array_equal(released, own)
 
 

@@ -229,7 +229,7 @@ def test_mislabeled_canaries_learned_by_heart_give_a_bound_on_epsilon(digits: Re
     # Of two targets the better bound is taken, at a level that holds for both.
     each = [seed.attacks["loss/canary"].epsilon_lower for seed in measured.seeds]
     assert canary.epsilon_lower < max(bound for bound in each if bound is not None)
-    assert measured.objectives[1] == measured.pooled["loss"].auc  # canaries are no setting's worst
+    assert measured.outcome["worst_auc"] == measured.pooled["loss"].auc  # canaries are no setting's worst
 
 
 def test_targets_of_a_shared_plan_have_their_references_in_common(digits: Records) -> None:

@@ -65,17 +65,19 @@ class Untrained:
         return ()
 
     def answer(self, bench: Bench, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.float32]:
-        model, forms = self._model(bench), asked(bench.records.inputs[positions], self.ground.config.queries)
+        model, forms = (
+            self.open(bench.store, bench.device, epoch),
+            asked(bench.records.inputs[positions], self.ground.config.queries),
+        )
         return np.stack([model.logits(form) for form in forms], axis=1)
 
-    def gradient_norms(self, bench: Bench, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.float64]:
-        return self._model(bench).gradient_norms(bench.records.inputs[positions], bench.records.labels[positions])
-
-    def _model(self, bench: Bench) -> TrainedModel:
+    def open(self, store: Store, device: torch.device, epoch: int) -> TrainedModel:
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(0, *self.stream))
             model = build_model("cnn", (1, 8, 8), 10, {"widths": [4, 8, 8]})
-        return TrainedModel(model.eval(), self.defense, bench.device)
+        return TrainedModel(model.eval(), self.defense, device)
+
+    bare = open
 
     def history(self, store: Store, epoch: int) -> list[float]:
         return []
@@ -230,7 +232,7 @@ def test_a_result_holds_each_targets_measurements(digits: Records, bench: Bench,
         assert seed.utility.test_accuracy == pytest.approx(right[~target.member].mean())
     aucs = [seed.attacks["loss"].auc for seed in measured.seeds]
     assert measured.pooled["loss"].auc == pytest.approx(np.mean(aucs))
-    accuracy, worst = measured.objectives
+    accuracy, worst = measured.outcome["test_accuracy"], measured.outcome["worst_auc"]
     assert accuracy == pytest.approx(np.mean([seed.utility.test_accuracy for seed in measured.seeds]))
     assert worst == max(metrics.auc for metrics in measured.pooled.values())
     curves = [target.signals.model.history(store, 2) for target in result.targets]

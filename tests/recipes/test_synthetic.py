@@ -109,7 +109,7 @@ def test_every_population_is_attacked_on_its_own_members_against_the_same_others
     measured = result.open(bench.store)
     assert set(measured.pooled) == seen
     worst = max(measured.pooled[name].auc for name in seen if not name.endswith("generator"))
-    assert measured.objectives[1] == worst
+    assert measured.outcome["worst_auc"] == worst
 
 
 def test_a_population_is_scored_as_if_the_other_members_were_not_there(made: tuple[ResultRecipe, Bench]) -> None:

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from raymia.metrics.comparison import LESS, SAME
 from raymia.metrics.table import read_csv, write_csv
-from raymia.report.figure import frontier_figure, notes, write_frontier
+from raymia.report.figure import frontier_figure, write_frontier
+from raymia.report.notes import notes
 from raymia.report.panel import curves
 from raymia.report.rows import pooled
 from raymia.report.style import looks, svg_bytes

@@ -5,8 +5,8 @@ from typing import Any
 
 from rich.console import Console
 
-from raymia.report.figure import notes
 from raymia.report.guarantee_table import guarantee_table
+from raymia.report.notes import notes
 from raymia.report.panel import curves
 from raymia.report.rows import hyperparameters
 

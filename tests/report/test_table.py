@@ -108,6 +108,18 @@ def test_a_terminal_that_knows_ascii_alone_gets_ascii(study) -> None:
     assert "d -0.0" in raw.getvalue().decode("ascii")
 
 
+def test_no_letter_ends_a_study_on_such_a_terminal(study) -> None:
+    raw = BytesIO()
+    file = TextIOWrapper(raw, encoding="ascii")
+    rows = [row | {"epsilon": 8.0, "delta": 1e-3} for row in study("mixup")]
+    remarks = ["Robust accuracy: against ℓ∞ ε 0.03.", "Data of señor 雪."]
+    print_study_end(Console(file=file, width=100), rows, remarks=remarks)
+    file.flush()
+    text = raw.getvalue().decode("ascii")
+    for phrase in ("eps at most", "(delta 0.001)", "against Linf eps 0.03.", "Data of se?or ?."):
+        assert phrase in text
+
+
 def test_failed_settings_are_listed_with_their_reason_taken_literally(study) -> None:
     reason = "the loss is not finite at epoch 3 [bold]"
     text = screen(study("mixup"), failures=[("relaxloss alpha=5", reason)])

@@ -14,7 +14,7 @@ from raymia.metrics.table import read_csv, write_csv
 from raymia.recipes.recipe import Recipe, walk
 from raymia.records import load_records
 from raymia.seeds import generator
-from raymia.space import load_space
+from raymia.space_files import load_space
 from raymia.store import Store
 from raymia.study.facts import facts_of
 from raymia.study.publish import read_measured

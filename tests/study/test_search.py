@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.tune.search import Searcher
 
-from raymia.space import UNDEFENDED, Setting, Space, parse_space
-from raymia.study.search import ListProposer, Objectives, OptunaProposer, proposer
+from raymia.space import UNDEFENDED, Setting, Space
+from raymia.space_files import parse_space
+from raymia.study.search import ListProposer, OptunaProposer, Outcome, proposer
 from raymia.study.searcher import SettingSearcher
 
 RANGES: dict[str, Any] = {
@@ -26,10 +27,10 @@ def space(content: dict[str, Any]) -> Space:
     return parse_space(content, Path("a.yaml"))
 
 
-def outcome_of(setting: Setting) -> Objectives:
+def outcome_of(setting: Setting) -> Outcome:
     """A made-up trade-off, the same whenever it is asked for."""
     strength = sum(value for value in setting.hyperparameters.values() if isinstance(value, float))
-    return 0.9 - 0.3 * strength**2, 0.8 - 0.25 * strength
+    return {"test_accuracy": 0.9 - 0.3 * strength**2, "worst_auc": 0.8 - 0.25 * strength}
 
 
 def searched(
@@ -60,8 +61,7 @@ def searched(
         if number in failing:
             searcher.on_trial_complete(trial, None, error=True)
         else:
-            accuracy, auc = outcome_of(tried[number])
-            searcher.on_trial_complete(trial, {"test_accuracy": accuracy, "worst_auc": auc})
+            searcher.on_trial_complete(trial, dict(outcome_of(tried[number])))
 
 
 @given(seed=st.integers(0, 2**16), in_flight=st.integers(1, 6), failing=st.frozensets(st.integers(1, 10), max_size=3))
@@ -78,7 +78,7 @@ def test_optuna_learns_from_what_it_is_told() -> None:
         found: list[Setting] = []
         while batch := source.propose():
             found += batch
-            source.tell([(sign * outcome_of(setting)[0], sign * outcome_of(setting)[1]) for setting in batch])
+            source.tell([{name: sign * value for name, value in outcome_of(setting).items()} for setting in batch])
         return found
 
     one, other = settings(1.0), settings(-1.0)
@@ -125,3 +125,18 @@ def test_the_number_of_samples_is_kept_whatever_the_batch(batch: int) -> None:
         source.tell([outcome_of(setting) for setting in settings])
         count += len(settings)
     assert count == source.total == 11
+
+
+def test_each_objective_is_searched_in_its_own_direction() -> None:
+    """Of two settings the one that is better in everything is the study's only best, whatever the objectives."""
+    names = ("worst_tpr", "robust_accuracy_aa", "test_accuracy", "robust_accuracy_pgd20", "worst_auc")
+    raised = {"robust_accuracy_aa", "test_accuracy", "robust_accuracy_pgd20"}
+    search = {"method": "optuna", "samples": 8, "batch": 8, "objectives": list(names)}
+    source = OptunaProposer(space(RANGES | {"search": search}), 0)
+    source.tell([dict.fromkeys(names, 0.5) for _ in source.propose()])
+    settings = source.propose()
+    best = 3
+    outcomes = [dict.fromkeys(names, 0.5) | {"further": 1.0} for _ in settings]
+    outcomes[best] = {name: 0.6 if name in raised else 0.4 for name in names}
+    source.tell(outcomes)
+    assert [trial.number for trial in source._study.best_trials] == [best]

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from raymia.config import build_config
+from raymia.errors import InputError
 from raymia.recipes.blueprint import models
 from raymia.recipes.recipe import walk
-from raymia.space import Space, parse_space
+from raymia.space import Space
+from raymia.space_files import parse_space
 from raymia.store import Store
 from raymia.study.facts import DataFacts
 from raymia.study.folder import StudyFolder
@@ -154,3 +156,34 @@ def test_a_price_tells_slow_steps_from_plain_ones() -> None:
     content = {"settings": [{"pgd_at": {"steps": 2}, "demem": {"strength": 0.2}}, {"mixup": {"alpha": 0.5}}]}
     kinds = {tuple(part.name for part in slow_parts(one)) for one in models(study(space(content)).recipes)}
     assert kinds == {(), ("pgd_at",)}
+
+
+def test_a_study_makes_the_evaluations_of_its_space_and_of_its_configuration() -> None:
+    wanted = space(MIXUP | {"robustness": ["aa"]})
+    assert study(wanted).config.robustness.evaluations == ("aa",)
+    assert study(wanted, robustness__evaluations=["pgd20"]).config.robustness.evaluations == ("pgd20", "aa")
+    assert study().config.robustness.evaluations == ()
+    assert study(wanted).key != study().key
+
+
+def test_a_search_by_tpr_needs_enough_nonmembers() -> None:
+    search = {"method": "optuna", "objectives": ["test_accuracy", "worst_tpr"]}
+    wanted = space({"settings": [{"mixup": {"alpha": {"low": 0.1, "high": 0.5}}}], "search": search})
+    with pytest.raises(InputError, match=r"search\.objectives: 80 non-members over all targets resolve no"):
+        study(wanted)
+    assert study(wanted, plan__targets=3).space is wanted
+
+
+def test_a_price_counts_what_is_attacked() -> None:
+    nothing = Store("/nowhere-at-all")
+    plain, attacked = price(study(), nothing), price(study(robustness__evaluations=["pgd20"]), nothing)
+    assert (plain.evaluating_seconds, plain.models) == (0.0, attacked.models)
+    assert 0 < attacked.evaluating_seconds < price(study(robustness__evaluations=["aa"]), nothing).evaluating_seconds
+    assert any("to attack images at most" in line for line in attacked.lines())
+    assert not any("attack" in line for line in plain.lines())
+
+
+def test_a_search_by_optuna_is_priced_by_settings_drawn_at_random() -> None:
+    entry = {"pgd_at": {"steps": 2, "epsilon": {"low": 0.01, "high": 0.1}}}
+    found = price(study(space({"settings": [entry], "search": {"method": "optuna", "samples": 3}})), Store("/nowhere"))
+    assert found.models == 4 * 2 * 2  # undefended and three, two targets, each with its shadow
