@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from raymia import tracking_records as records
 from raymia.errors import InputError
 from raymia.outbox import Entry, Outbox
-from raymia.tracking_records import ERROR_TAG, StudyRecord, TrialRecord
+from raymia.tracking_records import ERROR_TAG, VERIFIES_TAG, StudyRecord, TrialRecord
 from raymia.tracking_uri import absolute, check_address, database_path, default_tracking_uri, is_local, redacted
 
 if TYPE_CHECKING:
@@ -161,9 +161,7 @@ class _Store:
         return str(self._client.create_experiment(name, artifact_location=location))
 
     def _find_parent(self, opened_at: float) -> str:
-        ours = f"tags.`{KEY_TAG}` = '{self._study.key}' and tags.`{KIND_TAG}` = 'study'"
-        runs = self._client.search_runs([self._experiment_id], ours, order_by=["attributes.start_time ASC"])
-        if runs:
+        if runs := self._studies(self._study.key):
             return str(runs[0].info.run_id)
         tags = {**self._study.tags, KEY_TAG: self._study.key, KIND_TAG: "study"}
         start = records.milliseconds(opened_at)
@@ -172,9 +170,21 @@ class _Store:
 
     def _start_study(self, entry: Entry) -> None:
         self._client.update_run(self._parent_id, status="RUNNING", name=self._study.name)
-        fields = {"params": records.texts(self._study.params), "tags": dict(self._study.tags), "time": entry["time"]}
+        tags = {**self._study.tags, **self._verified()}
+        fields = {"params": records.texts(self._study.params), "tags": tags, "time": entry["time"]}
         self._log(self._client.get_run(self._parent_id), fields)
         self._client.log_text(self._parent_id, self._study.config_yaml, "config.yaml")
+
+    def _verified(self) -> dict[str, str]:
+        """The tag that makes a verification a child of its study, where that was logged here."""
+        verifies = self._study.tags.get(VERIFIES_TAG)
+        found = self._studies(verifies) if verifies else []
+        return {PARENT_TAG: found[0].info.run_id} if found else {}
+
+    def _studies(self, key: str) -> "list[Run]":
+        """The runs of a study, the oldest first."""
+        ours = f"tags.`{KEY_TAG}` = '{key}' and tags.`{KIND_TAG}` = 'study'"
+        return list(self._client.search_runs([self._experiment_id], ours, order_by=["attributes.start_time ASC"]))
 
     def _log_trial(self, entry: Entry) -> None:
         digest = records.content_digest(entry)

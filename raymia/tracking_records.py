@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 ERROR_TAG = "raymia.error"
+VERIFIES_TAG = "raymia.verifies"
+"""On a study's run: the key of the study that it verifies, whose child it then is."""
 
 _Item = TypeVar("_Item")
 

@@ -41,6 +41,7 @@ def verify(
     from raymia.report.verification import verification_table
     from raymia.study.session import Session
     from raymia.study.verification import plan_verification, write_verification
+    from raymia.tracking_records import VERIFIES_TAG
 
     plan = plan_verification(Path(results) / study, references, targets)
     shown: list[Any] = []
@@ -49,7 +50,7 @@ def verify(
         shown.append(verification_table(verified_settings(plan.searched, rows), plan.records, plan.config.plan.targets))
         return write_verification(plan, folder, rows)
 
-    tags = {"raymia.verifies": plan.of}
+    tags = {VERIFIES_TAG: plan.of}
     session = Session(plan.config, plan.space, results, plan.name, tracking_uri, address, fresh, quiet, tags, more)
     code = session.run(dry_run)
     for table in shown:

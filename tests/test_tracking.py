@@ -6,12 +6,14 @@ import shutil
 import sqlite3
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from raymia.outbox import Spool
 from raymia.tracking import StudyRecord, Tracker, default_tracking_uri
+from raymia.tracking_records import VERIFIES_TAG
 from tests.support.tracked import EXPERIMENT, STUDY, Logged, expected_points, log, trial
 
 # mlflow 3.17 with SQLAlchemy 2.1 (November 2026).
@@ -97,6 +99,20 @@ def test_the_same_setting_in_two_studies_has_a_run_in_each(uri: str, tmp_path: P
     logged = Logged(uri)
     assert len(logged.parents) == 2
     assert logged.run_count == 4
+
+
+def test_a_verification_is_a_child_of_the_study_it_verifies(uri: str, tmp_path: Path) -> None:
+    verification = replace(STUDY, key="fresh0", name="verification", tags={VERIFIES_TAG: STUDY.key})
+    stray = replace(STUDY, key="stray0", name="of another machine's", tags={VERIFIES_TAG: "nowhere"})
+    for study in (STUDY, verification, stray):
+        assert log(uri, tmp_path / f"{study.key}.jsonl", trial(0.1), study=study) == []
+    logged = {run.info.run_name: run for run in Logged(uri).parents}
+    assert logged["verification"].data.tags["mlflow.parentRunId"] == logged[STUDY.name].info.run_id
+    assert "mlflow.parentRunId" not in logged["of another machine's"].data.tags
+    # Run again, neither takes the other's trials for its own.
+    for study in (STUDY, verification):
+        assert log(uri, tmp_path / f"{study.key}.jsonl", trial(0.1), study=study) == []
+    assert Logged(uri).run_count == 6
 
 
 def test_a_trial_that_succeeds_on_its_second_try_is_one_finished_run(uri: str, tmp_path: Path) -> None:
