@@ -84,7 +84,7 @@ def run_trials(
         audience.ordered(trials)
 
     source = proposer(study.space, study.config.seed)
-    watcher = _Watcher(trials, audience.finished)
+    watcher = Watcher(trials, audience.finished)
     with tempfile.TemporaryDirectory(prefix="raymia-tune-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(_trial, workshop=[workshop]), {"cpu": 0, **HEAD_SLIVER}),
@@ -102,7 +102,7 @@ def run_trials(
                 callbacks=[watcher],
             ),
         )
-        counter = _Counter(study, source.total, found)
+        counter = Counter(study, source.total, found)
         with _quiet_tune(), _watched(workshop, counter, trials, watcher, audience.view):
             try:
                 tuner.fit()
@@ -136,7 +136,7 @@ def _trial(config: dict[str, Any], workshop: list[Any]) -> None:
         tune.report({"failure": outcome.message})
 
 
-class _Watcher(tune.Callback):
+class Watcher(tune.Callback):
     """Notes trials as they end."""
 
     def __init__(self, trials: Trials, finished: Finished) -> None:
@@ -190,7 +190,7 @@ def _quiet_tune() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _watched(workshop: Any, counter: "_Counter", trials: Trials, watcher: _Watcher, view: LiveView) -> Iterator[None]:
+def _watched(workshop: Any, counter: "Counter", trials: Trials, watcher: Watcher, view: LiveView) -> Iterator[None]:
     """Feed the live view from a thread of its own, since Tune's loop only turns when something happens."""
     stop = threading.Event()
 
@@ -212,11 +212,12 @@ def _watched(workshop: Any, counter: "_Counter", trials: Trials, watcher: _Watch
         thread.join(timeout=1)
 
 
-class _Counter:
+class Counter:
     """Turns the workshop's tally into progress."""
 
     def __init__(self, study: Study, settings: int, found: Standing) -> None:
         known = len(models(study.recipes))
+        self._generators = found.generators_left
         # A search proposes settings as it goes: each is taken to need as many models as the first.
         first = known / len(study.recipes)
         self._settings = settings
@@ -225,11 +226,12 @@ class _Counter:
         self._reused = found.reused
         self._left = TimeLeft(self._models - found.reused)
 
-    def progress(self, tally: Tally, trials: Trials, watcher: _Watcher) -> Progress:
+    def progress(self, tally: Tally, trials: Trials, watcher: Watcher) -> Progress:
         """Where the study stands now."""
         built = tally.models(tally.built)
         reused = max(self._reused, tally.models(tally.reused))
         part = sum(one.done / one.total for one in tally.running.values() if one.kind in MODELS)
+        left = self._left.look(time.monotonic(), built + part + reused - self._reused)
         return Progress(
             settings_done=len(trials.done),
             settings_total=self._settings,
@@ -238,9 +240,13 @@ class _Counter:
             models_reused=reused,
             running=running(tally),
             best=trials.best,
-            eta_seconds=self._left.look(time.monotonic(), built + part + reused - self._reused),
+            eta_seconds=None if self._waits_for_generators(tally) else left,
             failures=watcher.failed,
         )
+
+    def _waits_for_generators(self, tally: Tally) -> bool:
+        """Whether some are left to train: how long they take, the pace of classifiers does not tell."""
+        return tally.built.get("generators", 0) < self._generators
 
 
 def running(tally: Tally) -> tuple[Running, ...]:

@@ -18,13 +18,15 @@ Tried = tuple[Setting, ResultRecipe]
 class Standing:
     """settings: those known without training anything, in the order of their numbers. models: theirs.
 
-    reused: how many of the models are there and whole. damaged: recipes by the name of their damaged artifact.
+    reused: how many of the models are there and whole. generators_left: how many of those that are not generate images.
+    damaged: recipes by the name of their damaged artifact.
     complete: whether every setting of the study is known and all it needs is there and whole.
     """
 
     settings: tuple[Tried, ...]
     models: int
     reused: int
+    generators_left: int
     damaged: Mapping[str, Recipe]
     complete: bool
 
@@ -42,6 +44,7 @@ def standing(study: Study, store: Store) -> Standing:
         settings=tuple(settings),
         models=len(wanted),
         reused=sum(model.key in whole for model in wanted),
+        generators_left=sum(model.kind == "generators" and model.key not in whole for model in wanted),
         damaged=damaged,
         complete=all_known and len(whole) == len(recipes),
     )

@@ -71,6 +71,7 @@ def test_the_view_and_the_signals_have_no_place_for_the_targets_membership() -> 
         "references",
         "gradient_norm_N",
         "inputs_N",
+        "adversarial",
     }
 
 
@@ -246,6 +247,8 @@ def without(world: World, need: Needs) -> tuple[AttackerView, Signals]:
         return view, replace(target, gradient_norm_N=None)
     if need is Needs.IMAGES:
         return view, replace(target, inputs_N=None)
+    if need is Needs.ADVERSARIAL_QUERIES:
+        return view, replace(target, adversarial=False)
     return replace(view, records=None), replace(target, references=None)
 
 

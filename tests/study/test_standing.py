@@ -1,11 +1,13 @@
 """What a change to a study's settings leaves standing, told without training anything."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from raymia.config import build_config
+from raymia.engine.workshop import Tally
 from raymia.errors import InputError
 from raymia.recipes.blueprint import models
 from raymia.recipes.recipe import walk
@@ -15,6 +17,7 @@ from raymia.store import Store
 from raymia.study.facts import DataFacts
 from raymia.study.folder import StudyFolder
 from raymia.study.price import price, slow_parts
+from raymia.study.run import Counter, Trials, Watcher
 from raymia.study.standing import standing
 from raymia.study.study import Study, assemble
 
@@ -187,3 +190,20 @@ def test_a_search_by_optuna_is_priced_by_settings_drawn_at_random() -> None:
     entry = {"pgd_at": {"steps": 2, "epsilon": {"low": 0.01, "high": 0.1}}}
     found = price(study(space({"settings": [entry], "search": {"method": "optuna", "samples": 3}})), Store("/nowhere"))
     assert found.models == 4 * 2 * 2  # undefended and three, two targets, each with its shadow
+
+
+def test_no_time_is_foretold_while_generators_are_to_be_trained() -> None:
+    """A classifier's pace says nothing of theirs, whether the classifiers are done or not."""
+    generated = space({"settings": [{"diffusion_mixup": {"subset": 0.2}}]})
+    whole = study(generated, diffusion__batch_size=20)
+    found = standing(whole, Store("/nowhere-at-all"))
+    assert found.generators_left == 4  # two targets, their shadows
+    counter, watcher = Counter(whole, 2, found), Watcher(Trials(), lambda trials, number: None)
+
+    def left(generators: int, trained: int) -> float | None:
+        tally = Tally(built={"models": trained, "generators": generators})
+        return counter.progress(tally, Trials(), watcher).eta_seconds
+
+    assert [left(*built) for built in ((0, 0), (0, 3), (2, 4), (3, 6))] == [None] * 4
+    time.sleep(0.01)
+    assert left(4, 7) is not None
