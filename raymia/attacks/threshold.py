@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from raymia.attacks.adversarial_queries import AdversarialQueries
 from raymia.attacks.protocol import Attack, AttackerView, Needs, Scores, ShadowSignals, missing, scores_of
 from raymia.attacks.rehearsal import rehearsals
 from raymia.errors import InputError
@@ -62,8 +63,9 @@ def shadow_threshold(attack: Attack, view: AttackerView, rng: np.random.Generato
     rng: a stream of its own, not the one `run_attack` fits with. Raises InputError where fewer than two shadow records
     are members or non-members.
     """
-    if isinstance(attack, ChosenThreshold):
-        return attack.threshold
+    itself = attack.attack if isinstance(attack, AdversarialQueries) else attack
+    if isinstance(itself, ChosenThreshold):
+        return itself.threshold
     if attack.needs & _REHEARSED:
         return _rehearsed_threshold(attack, view, rng)
     if not view.shadows or any(missing(attack, view, shadow.signals) for shadow in view.shadows):
