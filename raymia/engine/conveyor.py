@@ -1,8 +1,9 @@
-"""The stream that draws shards over the cluster: sample, judge, write, each stage at work while the others are.
+"""The stream that draws shards over the cluster: samplers at work while judges label, filter and write.
 
-One shard is one block of Ray Data. Samplers reserve CPUs or GPUs as a model in training does; judges and writers
-reserve nothing, so that what a sampler has drawn is always taken away, whoever else holds the machine. Nothing that
-reserves waits for anything that reserves: streams beside each other, and beside other tasks, cannot block one another.
+One shard is one block of Ray Data. Samplers reserve CPUs or GPUs as a model in training does; judges reserve nothing,
+so that what a sampler has drawn is always taken away, whoever else holds the machine. Nothing that reserves waits for
+anything that reserves: streams beside each other, and beside other tasks, cannot block one another. A judge writes what
+it has judged itself: a process for that alone would take more CPU to start than all the writing.
 """
 
 import gc
@@ -12,7 +13,7 @@ from collections.abc import Generator, Sequence
 import pyarrow as pa
 import ray.data
 import torch
-from ray.data import ActorPoolStrategy, ExecutionResources, TaskPoolStrategy
+from ray.data import ActorPoolStrategy, ExecutionResources
 from ray.exceptions import RayError
 
 from raymia.config import EngineConfig
@@ -25,7 +26,6 @@ from raymia.store import Store
 
 # A judge's one pass costs little beside a sampler's dozens.
 _SAMPLERS_PER_JUDGE = 4
-_WRITERS = 2
 # Shards that may wait between the stages, above what actors work on.
 _WAITING = 4
 
@@ -49,31 +49,24 @@ def _stream(numbers: Sequence[int], job: ShardJob, store: Store) -> ray.data.Dat
     samplers = max(1, min(len(numbers), _room(job)))
     _set_up(shards.context, job, samplers)
     # Of a shard, not of an actor: a long run may lose many, but bytes that kill every one must not go round for ever.
-    stage = {"batch_format": "pyarrow", "fn_constructor_kwargs": {"job": job}, "max_task_retries": RETRIES}
+    stage = {"batch_format": "pyarrow", "max_task_retries": RETRIES}
     with retries_of_a_stage():
         sampled = shards.map_batches(
             _Sampler,
             batch_size=1,
             compute=ActorPoolStrategy(size=samplers, max_tasks_in_flight_per_actor=2),
+            fn_constructor_kwargs={"job": job},
             num_cpus=job.threads,
             num_gpus=job.gpus,
             **stage,
         )
-        judged = sampled.map_batches(
+        return sampled.map_batches(
             _Judge,
             batch_size=None,
             compute=ActorPoolStrategy(size=-(-samplers // _SAMPLERS_PER_JUDGE), max_tasks_in_flight_per_actor=2),
+            fn_constructor_kwargs={"job": job, "store": store},
             num_cpus=0,
             **stage,
-        )
-        return judged.map_batches(
-            _write,
-            batch_size=None,
-            batch_format="pyarrow",
-            compute=TaskPoolStrategy(size=_WRITERS),
-            fn_kwargs={"job": job, "store": store},
-            num_cpus=0,
-            max_retries=RETRIES,
         )
 
 
@@ -100,8 +93,8 @@ def _set_up(context: ray.data.DataContext, job: ShardJob, samplers: int) -> None
     context.target_max_block_size = None
     height, width, channels = job.shape
     shard_bytes = job.shard_size * (height * width * channels + 32)
-    # Of this, Ray Data lets each of the three stages fill a part.
-    limit = 3 * (2 * samplers + _WAITING) * shard_bytes
+    # Of this, Ray Data lets each of the two stages fill a part.
+    limit = 2 * (2 * samplers + _WAITING) * shard_bytes
     context.execution_options.resource_limits = ExecutionResources.for_limits(object_store_memory=limit)
 
 
@@ -122,20 +115,16 @@ class _Sampler:
 
 
 class _Judge:
-    """Labels and filters one shard after another."""
+    """Labels, filters and writes one shard after another; a row with the report for each."""
 
-    def __init__(self, job: ShardJob) -> None:
+    def __init__(self, job: ShardJob, store: Store) -> None:
         torch.set_num_threads(job.threads)
-        self._job = job
+        self._job, self._store = job, store
         self._stage: Stage | None = None
 
     def __call__(self, drawn: pa.Table) -> pa.Table:
         if self._stage is None:
             self._stage = self._job.judge_stage()
-        return self._stage(drawn)
-
-
-def _write(judged: pa.Table, job: ShardJob, store: Store) -> pa.Table:
-    """Write a shard; one row with its report."""
-    number = judged["id"][0].as_py() // job.shard_size
-    return pa.table({"report": [pickle.dumps(write_shard(store, job.shard(number), judged))]})
+        number = drawn["id"][0].as_py() // self._job.shard_size
+        report = write_shard(self._store, self._job.shard(number), self._stage(drawn))
+        return pa.table({"report": [pickle.dumps(report)]})
