@@ -70,7 +70,7 @@ BAD = {
     "model": (["--model", "cn"], "unknown model 'cn': did you mean 'cnn'?"),
     "attack": (["--set", "attacks=[los]"], "attacks: unknown attack 'los'; did you mean loss?"),
     "attack twice": (["--set", "attacks=[loss,loss]"], "attacks: loss is given twice; give each once"),
-    "preset": (["--preset", "cifar"], "unknown preset 'cifar': known are cifar100_desk, "),
+    "preset": (["--preset", "cifar"], "unknown preset 'cifar': known are cifar100_demem, cifar100_desk, "),
     "search": (["--search", "genetic"], "'--search': 'genetic' is not one of 'grid', 'random', 'optuna'"),
     "samples": (["--samples", "3"], "--samples: a grid tries all its values; add --search random"),
     "option": (["--spaec", "all"], "No such option '--spaec'. (Did you mean "),
