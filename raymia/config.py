@@ -49,7 +49,8 @@ class PlanConfig(_Section):
     part_size: records in each of the plan's equal parts (None: all there are). targets: target models a setting.
 
     references: reference models a target, in blocks of 16; more only add to those there are. canaries: records that are
-    set apart to be audited, and made of canary_kind. apart_from: another study, none of whose records are used.
+    set apart to be audited, and made of canary_kind; they have as many references of their own. apart_from: another
+    study, none of whose records are used.
     """
 
     kind: Literal["quad", "shared", "half"] = "quad"

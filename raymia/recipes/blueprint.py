@@ -1,7 +1,7 @@
 """From a setting to its graph of recipes: which models, on which records, under which attacks."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +101,8 @@ class Blueprint:
         populations = _populations(witnesses.target.exposure)
         measured = [(witnesses, population) for population in populations]
         if len(plan[Role.CANARY]):
-            measured.append((self._witnesses(setting, cast, plan[Role.CANARY], plan.shadow), CANARY))
+            audited = replace(cast, references=self._auditors(setting, plan, target))
+            measured.append((self._witnesses(setting, audited, plan[Role.CANARY], plan.shadow), CANARY))
         scores: list[ScoresRecipe | GeneratorScoresRecipe] = [
             asked.scores(attack, population)
             for asked, population in measured
@@ -129,35 +130,46 @@ class Blueprint:
     def _cast(self, setting: Setting, plan: MembershipPlan, target: int) -> Cast:
         """The target, its shadow, and as many references as the study's attacks ask for."""
         config = self.ground.config
-        count = config.plan.references if self._needs & REFERENCE_NEEDS else 0
         if config.plan.kind == "half":
-            models = self._halves(setting, plan, plan.scored, count or 0, ("half",))
+            models = self._halves(setting, plan, plan.scored, ("half",))
             own = self._model(setting, plan, plan[Role.TARGET_IN], ("half", target))
             return Cast(own, None, tuple(one for one in models if one.key != own.key))
         canaries = plan[Role.CANARY]
         drawn = canaries[poisson_membership(len(canaries), seed=config.seed, target=target)]
         members = np.sort(np.concatenate([plan[Role.TARGET_IN], drawn]))
-        halved = np.sort(np.concatenate([plan.scored, canaries]))
         # Targets that share their records share the references too.
         owner = 0 if config.plan.kind == "shared" else target
         return Cast(
             self._model(setting, plan, members, ("target", target)),
             self._model(setting, plan, plan[Role.SHADOW_IN], ("shadow", target)),
-            tuple(self._halves(setting, plan, halved, count, ("reference", owner), owner)),
+            tuple(self._halves(setting, plan, plan.scored, ("reference", owner), owner)),
         )
+
+    def _auditors(self, setting: Setting, plan: MembershipPlan, target: int) -> tuple[AnsweringRecipe, ...]:
+        """References for the canaries alone: each is in half of them, and all the target's other members in every one
+        (Aerni, Zhang & Tramèr 2024, arXiv 2404.17399).
+        """
+        canaries, others = plan[Role.CANARY], plan[Role.TARGET_IN]
+        return tuple(self._halves(setting, plan, canaries, ("canary", target), target, others))
 
     def _halves(
         self,
         setting: Setting,
         plan: MembershipPlan,
         positions: NDArray[np.int64],
-        count: int,
         stream: tuple[str | int, ...],
         owner: int = 0,
+        always: NDArray[np.int64] | None = None,
     ) -> list[AnsweringRecipe]:
-        """Models on random halves of these records, in balanced blocks."""
-        halves = reference_membership(len(positions), models=count, seed=self.ground.config.seed, target=owner)
-        return [self._model(setting, plan, positions[half], (*stream, number)) for number, half in enumerate(halves)]
+        """As many models as the study's attacks ask for, on random halves of these records in balanced blocks, and on
+        the records that are always there.
+        """
+        config = self.ground.config
+        count = config.plan.references if self._needs & REFERENCE_NEEDS else 0
+        halves = reference_membership(len(positions), models=count, seed=config.seed, target=owner)
+        all_there = np.zeros(0, dtype=np.int64) if always is None else always
+        members = [np.sort(np.concatenate([all_there, positions[half]])) for half in halves]
+        return [self._model(setting, plan, some, (*stream, number)) for number, some in enumerate(members)]
 
     def _witnesses(
         self, setting: Setting, cast: Cast, scored: NDArray[np.int64], shadowed: NDArray[np.int64]

@@ -168,6 +168,11 @@ def test_canaries_are_the_same_for_every_target_and_drawn_by_coins(digits: Recor
         np.testing.assert_array_equal(audited.exposure > 0, drawn[-1])
         references = np.stack([one.exposure > 0 for one in scores["lira_online/canary"].references])
         assert (references.sum(axis=0) == 8).all()
+        for one in scores["lira_online/canary"].references:
+            others = np.setdiff1d(one.signals.model.positions, canaries)
+            np.testing.assert_array_equal(others, plan[Role.TARGET_IN])  # who is no canary is in every one of them
+        for one in scores["lira_online"].references:
+            assert not np.isin(one.signals.model.positions, canaries).any()
     assert 5 < drawn[0].sum() < 25
     assert (drawn[0] != drawn[1]).any()
 
