@@ -167,6 +167,11 @@ class Space:
         return frozenset([*self.robustness, *searched])
 
     @property
+    def compositions(self) -> list[Composed]:
+        """One setting's defenses of each entry."""
+        return [next(_each_value(branch)).defense for branch in self.branches]
+
+    @property
     def needs_reserve(self) -> bool:
         """Whether some setting of the space wants records of its own: then the plan has them for every setting."""
         settings = (setting for branch in self.branches for setting in _each_value(branch))

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from raymia.adversarial import PASSES, crafts, pgd_20, raise_loss
-from raymia.models import Classifier, build_model
 from raymia.recipes.ground import Ground
 from raymia.recipes.model import ModelRecipe
 from raymia.recipes.recipe import Recipe, walk
+from raymia.recipes.rehearsal import noise_like, untrained
 from raymia.recipes.result import ResultRecipe
 from raymia.recipes.robustness import RobustnessRecipe
 from raymia.recipes.synthetic import SyntheticRecipe
@@ -24,7 +24,7 @@ from raymia.report.time_left import duration
 from raymia.store import Store
 from raymia.study.standing import exists, present_names
 from raymia.study.study import Study
-from raymia.training.defense import Composed, Defense, TrainingSet
+from raymia.training.defense import Composed, Defense
 from raymia.training.loop import Plan, State, train
 from raymia.training.run import Alone
 
@@ -87,7 +87,7 @@ def price(study: Study, store: Store) -> Price:
     of_kind = {kind: [one for one in wanted if one.kind == kind] for kind in _PRICED}
     left = {kind: [one for one in ones if not exists(one, present)] for kind, ones in of_kind.items()}
     ground = study.blueprint.ground
-    weights = sum(p.numel() for p in _untrained(ground).parameters()) * 4
+    weights = sum(p.numel() for p in untrained(ground).parameters()) * 4
     snapshots = sum(name not in present for recipe in of_kind["models"] for name in recipe.artifacts)
     members = len(study.blueprint.plan(0)[Role.TARGET_IN])
     config = ground.config
@@ -145,7 +145,7 @@ def _evaluating(evaluations: list[Recipe], ground: Ground) -> float:
         return 0.0
     images = torch.rand(_TIMED_IMAGES, *ground.input_shape)
     labels = torch.zeros(_TIMED_IMAGES, dtype=torch.int64)
-    model, rng = _untrained(ground).eval(), np.random.default_rng(0)
+    model, rng = untrained(ground).eval(), np.random.default_rng(0)
     step = pgd_20(ground.config.robustness)
     with _threads(ground.config.engine.threads_per_worker):
         raise_loss(model, images, labels, step, rng)
@@ -170,11 +170,6 @@ def _pace(seconds: float) -> str:
     return duration(seconds) if seconds >= 10 else f"{seconds:.2g} s"
 
 
-def _untrained(ground: Ground) -> Classifier:
-    with torch.random.fork_rng():
-        return build_model(ground.config.model.name, ground.input_shape, ground.classes, ground.config.model.options)
-
-
 def _mean_batch_seconds(models: list[Recipe], ground: Ground) -> float:
     """Seconds of a training step, averaged over the models: each kind of step is timed."""
     kinds = Counter(slow_parts(model) for model in models) or Counter([()])
@@ -191,21 +186,12 @@ def slow_parts(model: Recipe) -> tuple[Defense, ...]:
 def _batch_seconds(ground: Ground, defense: Composed) -> float:
     """Seconds of one training step on one worker of this machine, after a first epoch of warming up."""
     config = ground.config.training.model_copy(update={"epochs": 2, "schedule": "constant", "learning_rate": 1e-6})
-    plan = Plan(_noise(ground), ground.classes, config, defense, 0, frozenset({2}))
+    rows = noise_like(ground, config.batch_size * _TIMED_BATCHES)
+    plan = Plan(rows, ground.classes, config, defense, 0, frozenset({2}))
     clock = _Clock()
     with _threads(ground.config.engine.threads_per_worker):
-        train(lambda: _untrained(ground), plan, clock, Alone(), torch.device("cpu"))
+        train(lambda: untrained(ground), plan, clock, Alone(), torch.device("cpu"))
     return (clock.times[1] - clock.times[0]) / _TIMED_BATCHES
-
-
-def _noise(ground: Ground) -> TrainingSet:
-    rng = np.random.default_rng(0)
-    count = ground.config.training.batch_size * _TIMED_BATCHES
-    labels = rng.integers(0, ground.classes, count)
-    if len(ground.input_shape) == 1:
-        return TrainingSet(rng.standard_normal((count, *ground.input_shape)).astype(np.float32), labels)
-    channels, height, width = ground.input_shape
-    return TrainingSet(rng.integers(0, 256, (count, height, width, channels)).astype(np.uint8), labels)
 
 
 class _Clock:

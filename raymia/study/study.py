@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import torch
 
+from raymia.adversarial import crafts
 from raymia.config import Evaluation, ModelConfig, StudyConfig
 from raymia.engine.precision import resolve_precision
 from raymia.errors import InputError
@@ -15,10 +16,14 @@ from raymia.metrics.leakage import lowest_resolved_fpr
 from raymia.models import build_model, model_source_digest
 from raymia.recipes.blueprint import Blueprint
 from raymia.recipes.ground import Ground
+from raymia.recipes.rehearsal import noise_like, untrained
 from raymia.recipes.result import ResultRecipe
 from raymia.records.plan import Role
 from raymia.space import Setting, Space
 from raymia.study.facts import DataFacts
+from raymia.training.defense import Composed
+from raymia.training.loop import Plan, begin
+from raymia.training.run import Alone
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,7 @@ def assemble(config: StudyConfig, space: Space, facts: DataFacts) -> Study:
     study = Study(config, space, facts, Blueprint(ground, space.stop_epochs(training.epochs), space.needs_reserve))
     _check_plan(study)
     _check_objectives(study)
+    _check_trainings(study)
     return study
 
 
@@ -131,6 +137,19 @@ def _check_objectives(study: Study) -> None:
             f"search.objectives: {unseen} non-members over all targets resolve no false-positive rate for worst_tpr; "
             "raise plan.targets or plan.part_size, or go by worst_auc"
         )
+
+
+def _check_trainings(study: Study) -> None:
+    """Begin one training of each composition that asks something of the model, on noise: a refusal comes before any."""
+    ground, config = study.blueprint.ground, study.config.training
+    members = len(study.blueprint.plan(0)[Role.TARGET_IN])
+    for composition in study.space.compositions:
+        asking = Composed(tuple(part for part in composition.parts if crafts(part) or part.demands_per_sample))
+        if asking.parts:
+            rows, last = noise_like(ground, members), frozenset({config.epochs})
+            plan = Plan(rows, ground.classes, config, asking, 0, last)
+            with torch.random.fork_rng():
+                begin(lambda: untrained(ground), plan, Alone(), torch.device("cpu"))
 
 
 def _domains(defenses: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def train(build: Callable[[], Classifier], plan: Plan, keeper: Keeper, group: Gr
     no longer finite.
     """
     with torch.random.fork_rng():
-        run = _start(build, plan, group, device)
+        run = begin(build, plan, group, device)
         history, done = _resume(run, keeper, first=min(plan.snapshots))
         rows = Rows(plan.rows, plan.classes, device, plan.fetch)
         if done in plan.snapshots and group.rank == 0:
@@ -84,7 +84,10 @@ def train(build: Callable[[], Classifier], plan: Plan, keeper: Keeper, group: Gr
                 run.begin_epoch(epoch + 1)
 
 
-def _start(build: Callable[[], Classifier], plan: Plan, group: Group, device: torch.device) -> Run:
+def begin(build: Callable[[], Classifier], plan: Plan, group: Group, device: torch.device) -> Run:
+    """A training before its first step, in torch's global random state. Raises InputError for a model that one of the
+    defenses cannot train.
+    """
     torch.manual_seed(derive_seed(plan.seed, "weights"))
     model = plan.defense.architecture(build()).to(device)
     if len(plan.rows.inputs.shape) == 4:

@@ -1,10 +1,12 @@
 """What a change to a study's settings leaves standing, told without training anything."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from raymia.config import build_config
 from raymia.engine.workshop import Tally
@@ -207,3 +209,33 @@ def test_no_time_is_foretold_while_generators_are_to_be_trained() -> None:
     assert [left(*built) for built in ((0, 0), (0, 3), (2, 4), (3, 6))] == [None] * 4
     time.sleep(0.01)
     assert left(4, 7) is not None
+
+
+def test_a_model_that_a_defense_cannot_train_is_refused_before_any_is_trained() -> None:
+    """Adversarial examples of feature vectors, and a network that DP-SGD cannot see record by record."""
+    flat = replace(FACTS, input_shape=(64,))
+    crafted = space({"settings": [{"mixup": {"alpha": [0.1]}}, {"pgd_at": {"steps": 1}, "demem": {"strength": 0.2}}]})
+    with pytest.raises(InputError, match="pgd_at: crafts adversarial images"):
+        study(crafted, flat, model__name="mlp", model__options={})
+    private = space({"settings": [{"dp_sgd": {"noise_multiplier": [0.5, 1.0]}}]})
+    with pytest.raises(InputError, match="dp_sgd: in the network Coupled"):
+        study(private, model__name="tests.study.test_standing:coupled", model__options={})
+    before = torch.random.get_rng_state()
+    assert study(private).settings[1].name == "dp_sgd"
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+class Coupled(torch.nn.Module):
+    """Answers to a record by the mean of its batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(64, 10)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.layer(inputs.flatten(1) - inputs.flatten(1).mean(dim=0))
+        return logits
+
+
+def coupled(input_shape: tuple[int, ...], classes: int) -> torch.nn.Module:
+    return Coupled()
