@@ -70,7 +70,7 @@ class Price:
             drawing = f"{_pace(self.drawing_seconds)} to draw images, were half of them kept"
             each += f", {_pace(self.generator_seconds)} a generator, {drawing}"
         if self.evaluating_seconds:
-            each += f", {_pace(self.evaluating_seconds)} to attack images at most, were all of them withstood"
+            each += f", {_pace(self.evaluating_seconds)} to attack images, were all of them withstood"
         left = self.models_left + self.generators_left
         return [
             f"{counts}: {left} to train, {self.reused} reused",
