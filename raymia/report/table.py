@@ -20,6 +20,7 @@ from raymia.report.summary import summary_lines
 # Up to this many settings, each has its verdict beside it and takes two lines; more take one line under their verdict.
 FEW_SETTINGS = 10
 _WIDE = 92
+_SHORTEST_NAME = 20
 # Two values with their intervals, the verdict's longest word, and the spaces between.
 _NARROW_COLUMNS = 23 + 25 + 15 + 3
 _VERDICT_STYLES = {LESS: "green", MORE: "red", SAME: "yellow"}
@@ -178,13 +179,13 @@ def _few(found: Sequence[Row], width: int) -> Table:
 def _many(found: Sequence[Row], width: int) -> RenderableType:
     """One line a setting, under its verdict, in as many columns as fit."""
     columns = _fitting(found, width)
-    first = max(len(_one_line_name(row)) for row in found)
+    first = _name_width(found, width)
     sizes = {column: _size(column, found) for column in columns}
     parts: list[RenderableType] = []
     for verdict in _verdicts(found):
         own = [row for row in found if row["verdict"] == verdict]
         table = grid(header=not parts)
-        table.add_column("  setting", min_width=first, overflow="fold")
+        table.add_column("  setting", min_width=first, max_width=first, overflow="fold")
         for column in columns:
             table.add_column(column[0], min_width=sizes[column], no_wrap=True)
         for row in own:
@@ -196,9 +197,16 @@ def _many(found: Sequence[Row], width: int) -> RenderableType:
 
 def _fitting(found: Sequence[Row], width: int) -> tuple[_Column, ...]:
     """The widest set of columns that fits beside the settings' names."""
-    room = width - max(len(_one_line_name(row)) for row in found)
+    room = width - _name_width(found, width)
     fitting = (some for some in _COLUMN_SETS if sum(_size(column, found) + 1 for column in some) <= room)
     return next(fitting, _COLUMN_SETS[-1])
+
+
+def _name_width(found: Sequence[Row], width: int) -> int:
+    """What the longest name takes, as far as the narrowest set of columns leaves it: a longer one is folded."""
+    needed = sum(_size(column, found) + 1 for column in _COLUMN_SETS[-1])
+    longest = max(len(_one_line_name(row)) for row in found)
+    return min(longest, max(width - needed, _SHORTEST_NAME))
 
 
 def _size(column: _Column, found: Sequence[Row]) -> int:

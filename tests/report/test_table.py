@@ -2,14 +2,18 @@
 
 import re
 from io import BytesIO, StringIO, TextIOWrapper
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from raymia.metrics.comparison import LESS, ONE_SEED, SAME
+from raymia.metrics.table import read_csv
 from raymia.report.rows import pooled
 from raymia.report.summary import best_trade_off, summary_lines
 from raymia.report.table import print_study_end
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
 def screen(rows, width: int = 100, failures=(), remarks=(), **console) -> str:
@@ -189,3 +193,15 @@ def test_many_attacks_stand_in_several_tables_each_with_every_setting(study, wid
 def test_the_least_width_breaks_no_number(study) -> None:
     for row in pooled(study("mixup"), "loss"):
         assert f"{row['auc']:.3f}" in screen(study("mixup"), 60)
+
+
+@pytest.mark.parametrize("width", [70, 80, 100, 140])
+def test_long_names_are_folded_and_no_number_is_lost(width: int) -> None:
+    """A study of composed defenses, whose names alone fill a terminal."""
+    rows = read_csv(RESULTS / "digits_robust" / "frontier.csv")
+    text = screen(rows, width)
+    worst = [row for row in rows if row["attack"] == "worst"]
+    assert max(len(str(row["setting"])) for row in worst) > 65
+    assert max(map(len, text.splitlines())) <= width
+    for row in worst:
+        assert f"{row['auc']:.3f} [{row['auc_low']:.3f}, {row['auc_high']:.3f}]" in text
