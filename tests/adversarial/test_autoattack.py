@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from raymia.adversarial import Attack, autoattack_correct, pgd_correct
+from raymia.adversarial import autoattack as module
 from raymia.errors import InputError
 from tests.adversarial.crafting import images, linear
 
@@ -120,6 +121,15 @@ def test_it_depends_on_its_stream_alone() -> None:
     first = attacked(Masked(net), inputs, labels)
     torch.manual_seed(2)
     np.testing.assert_array_equal(attacked(Masked(net), inputs, labels), first)
+
+
+def test_an_example_outside_of_the_ball_convicts_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, inputs, labels = case()
+    with torch.no_grad():
+        right = (net(inputs).argmax(dim=1) == labels).numpy()
+    monkeypatch.setattr(module, "_examples", lambda net, images, *rest: images.flip(0))
+    found, _ = autoattack_correct(net, inputs, labels, "linf", 1e-6, np.random.default_rng(0))
+    np.testing.assert_array_equal(found, right)
 
 
 def test_too_few_classes_are_refused() -> None:
