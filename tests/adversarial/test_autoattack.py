@@ -132,6 +132,17 @@ def test_an_example_outside_of_the_ball_convicts_nobody(monkeypatch: pytest.Monk
     np.testing.assert_array_equal(found, right)
 
 
+def test_an_example_that_is_right_does_not_make_up_for_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, inputs, labels = case()
+    with torch.no_grad():
+        predicted = net(inputs).argmax(dim=1)
+    rightly = torch.stack([inputs[predicted == label][0] for label in labels])
+    monkeypatch.setattr(module, "_examples", lambda *given: rightly)
+    found, _ = autoattack_correct(net, inputs, labels, "linf", 1.0, np.random.default_rng(0))
+    np.testing.assert_array_equal(found, (predicted == labels).numpy())
+    assert 0 < found.sum() < COUNT
+
+
 def test_too_few_classes_are_refused() -> None:
     with pytest.raises(InputError, match=r"aa needs 4 classes or more, the records have 3"):
         attacked(linear(3), images(4), torch.zeros(4, dtype=torch.int64))

@@ -149,16 +149,15 @@ def test_adversarial_queries_raise_the_loss_and_leave_utility_alone(digits: Reco
     blueprint, [setting] = study_of(digits, plan__targets=1, attacks=["loss_adversarial", "loss"])
     plain, _ = study_of(digits, plan__targets=1, attacks=["loss"])
     result, reference = blueprint.result(setting), plain.result(setting)
-    for one in (result, reference):
+    alone, _ = study_of(digits, plan__targets=1, attacks=["loss_adversarial"])
+    only = alone.result(setting)
+    for one in (only, result, reference):
         make(one, bench)
     measured = result.open(bench.store)
     assert measured.seeds[0].utility == reference.open(bench.store).seeds[0].utility
     assert measured.pooled["loss"] == reference.open(bench.store).pooled["loss"]
     adversarial, clean = (recipe.scores(bench.store)[0] for recipe in result.targets[0].scores)
     assert (adversarial < clean).all()  # scores are minus the loss
-    alone, _ = study_of(digits, plan__targets=1, attacks=["loss_adversarial"])
-    only = alone.result(setting)
-    make(only, bench)
     assert only.open(bench.store).seeds[0].utility == measured.seeds[0].utility
     assert [one.crafted for one in (result.targets[0].scores[0].target, result.targets[0].scores[1].target)] == [1, 0]
 
