@@ -80,6 +80,16 @@ def t_interval(values: Sequence[float], alpha: float = ALPHA) -> Interval | None
     return Interval(mean - half, mean + half)
 
 
+def fraction_interval(fractions: Sequence[float], records: int, alpha: float = ALPHA) -> Interval:
+    """Interval of the mean of targets' fractions, inside [0, 1]: Student t over them, and Wilson's on so many records
+    where there is one target, or all are equal and t would say "no doubt at all".
+    """
+    interval = t_interval(fractions, alpha)
+    if interval is None or interval.width <= 0:
+        return wilson(fractions[0], records, alpha)
+    return interval.clipped(0, 1)
+
+
 def paired_t_interval(ours: Sequence[float], theirs: Sequence[float], alpha: float = ALPHA) -> Interval | None:
     """Student t interval of the mean of ours - theirs, entry by entry on the same seeds; None below two seeds."""
     return t_interval([a - b for a, b in zip(ours, theirs, strict=True)], alpha)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from raymia.errors import InputError
-from raymia.metrics.intervals import t_interval, wilson
+from raymia.metrics.intervals import fraction_interval, wilson
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,8 @@ def pool_robustness(targets: Sequence[RobustAccuracy]) -> RobustAccuracy:
     if len(targets) == 1:
         return targets[0]
     accuracies = [one.accuracy for one in targets]
-    interval = t_interval(accuracies)
-    if interval is None or interval.width <= 0:
-        interval = wilson(accuracies[0], min(one.images for one in targets))
-    clipped = interval.clipped(0, 1)
+    interval = fraction_interval(accuracies, min(one.images for one in targets))
     warnings = dict.fromkeys(warning for one in targets for warning in one.warnings)
     return RobustAccuracy(
-        float(np.mean(accuracies)), clipped.low, clipped.high, sum(one.images for one in targets), tuple(warnings)
+        float(np.mean(accuracies)), interval.low, interval.high, sum(one.images for one in targets), tuple(warnings)
     )

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from raymia.errors import InputError
-from raymia.metrics.intervals import t_interval, wilson
+from raymia.metrics.intervals import fraction_interval, wilson
 
 ECE_BINS = 15
 
@@ -91,16 +91,13 @@ def pool_utilities(utilities: Sequence[Utility]) -> Utility:
     if len(utilities) == 1:
         return utilities[0]
     accuracies = [one.test_accuracy for one in utilities]
-    interval = t_interval(accuracies)
-    if interval is None or interval.width <= 0:
-        interval = wilson(accuracies[0], min(one.test_records for one in utilities))
-    clipped = interval.clipped(0, 1)
+    interval = fraction_interval(accuracies, min(one.test_records for one in utilities))
     return Utility(
         train_accuracy=float(np.mean([one.train_accuracy for one in utilities])),
         test_accuracy=float(np.mean(accuracies)),
         generalization_gap=float(np.mean([one.generalization_gap for one in utilities])),
-        test_accuracy_low=clipped.low,
-        test_accuracy_high=clipped.high,
+        test_accuracy_low=interval.low,
+        test_accuracy_high=interval.high,
         ece=float(np.mean([one.ece for one in utilities])),
         train_records=sum(one.train_records for one in utilities),
         test_records=sum(one.test_records for one in utilities),
