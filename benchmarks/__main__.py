@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import click
 
-from benchmarks import attacks, memory, pool, samplers, study, synthesis, throughput
+from benchmarks import adversarial, attacks, memory, pool, samplers, study, synthesis, throughput
 from benchmarks.figure import Figure, seconds
 
 # A Ray of the benchmarks neither writes a token into the home folder nor expects one there.
@@ -19,6 +19,7 @@ def benchmarks(cifar10: str | None) -> dict[str, Callable[[bool], list[Figure]]]
     return {
         "loop": throughput.same_settings,
         "default": throughput.default_settings,
+        "adversarial": adversarial.steps_of_training,
         "model": pool.fixed_cost,
         "pool": pool.two_workers,
         "references": pool.references,

@@ -18,6 +18,8 @@ from raymia.training.defense import Composed, TrainingSet
 from raymia.training.loop import Plan, State, train
 from raymia.training.run import Alone
 
+UNDEFENDED = Composed(())
+
 
 class _Clock:
     """A keeper that keeps nothing but the time at which each epoch ended."""
@@ -38,14 +40,20 @@ class _Clock:
         self.ends.append(time.perf_counter())
 
 
-def engine_epochs(records: Records, name: str, options: dict[str, Any], settings: TrainingConfig) -> list[float]:
+def engine_epochs(
+    records: Records,
+    name: str,
+    options: dict[str, Any],
+    settings: TrainingConfig,
+    defense: Composed = UNDEFENDED,
+) -> list[float]:
     """Wall time of each epoch but the first of raymia's loop, on one thread."""
     torch.set_num_threads(THREADS)
     clock = _Clock()
     height, width, channels = records.inputs.shape[1:]
     shape = (channels, height, width)
     rows = TrainingSet(records.inputs, records.labels)
-    plan = Plan(rows, records.classes, settings, Composed(()), 0, frozenset({settings.epochs}))
+    plan = Plan(rows, records.classes, settings, defense, 0, frozenset({settings.epochs}))
     train(lambda: build_model(name, shape, records.classes, options), plan, clock, Alone(), torch.device("cpu"))
     return [end - start for start, end in zip(clock.ends, clock.ends[1:], strict=False)]
 
