@@ -14,9 +14,10 @@ import numpy as np
 
 from raymia.errors import InputError
 from raymia.metrics.intervals import ALPHA, Interval, paired_t_interval, t_interval, t_quantile
+from raymia.metrics.places import EVALUATIONS
 from raymia.metrics.populations import SPECIAL, named
 from raymia.metrics.results import UNDEFENDED, WORST
-from raymia.metrics.summary import POOLED, hyperparameters
+from raymia.metrics.summary import POOLED, hyperparameters, robust_name
 
 Row = Mapping[str, Any]
 
@@ -34,7 +35,8 @@ class VerifiedSetting:
     """One setting, searched and verified. AUCs and accuracies are fractions, differences of them too.
 
     weak: the measure that was the worst of the search. strong: the worst of all measures on the fresh targets; its
-    interval and the gap's hold for every measure it was picked from at once.
+    interval and the gap's hold for every measure it was picked from at once. robust: by the evaluation's name, for
+    those that both studies made, the robust accuracy in the search and on the fresh targets.
     """
 
     setting: str
@@ -48,6 +50,7 @@ class VerifiedSetting:
     gap: Measurement
     searched_accuracy: Measurement
     accuracy: Measurement
+    robust: Mapping[str, tuple[Measurement, Measurement]]
 
 
 def verified_settings(searched: Sequence[Row], fresh: Sequence[Row]) -> list[VerifiedSetting]:
@@ -112,6 +115,7 @@ def _verified(name: str, searched: Sequence[Row], fresh: Sequence[Row]) -> Verif
         gap=_largest([gap for one, gap in gaps.items() if one != weak] or [gaps[weak]]),
         searched_accuracy=_mean(_accuracies(searched)),
         accuracy=_mean(_accuracies(fresh)),
+        robust=_robust(searched, fresh),
     )
 
 
@@ -124,8 +128,17 @@ def _aucs(rows: Sequence[Row]) -> dict[str, dict[int, float]]:
     return found
 
 
-def _accuracies(rows: Sequence[Row]) -> dict[int, float]:
-    return {row["seed"]: row["test_accuracy"] for row in _by_seed(rows)}
+def _accuracies(rows: Sequence[Row], column: str = "test_accuracy") -> dict[int, float]:
+    return {row["seed"]: row[column] for row in _by_seed(rows) if row.get(column) is not None}
+
+
+def _robust(searched: Sequence[Row], fresh: Sequence[Row]) -> dict[str, tuple[Measurement, Measurement]]:
+    found = {}
+    for evaluation in EVALUATIONS[::-1]:
+        old, new = (_accuracies(rows, robust_name(evaluation)) for rows in (searched, fresh))
+        if old and new:
+            found[evaluation] = (_mean(old), _mean(new))
+    return found
 
 
 def _by_seed(rows: Iterable[Row]) -> list[Row]:
