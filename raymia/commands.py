@@ -37,6 +37,9 @@ def guarded(call: Callable[[], int | None]) -> int:
         return call() or 0
     except click.exceptions.Exit as done:
         return done.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
     except click.ClickException as error:
         return _say(error.format_message(), 2)
     except RaymiaError as error:

@@ -50,7 +50,8 @@ class PlanConfig(_Section):
 
     references: reference models a target, in blocks of 16; more only add to those there are. canaries: records that are
     set apart to be audited, and made of canary_kind; they have as many references of their own. apart_from: another
-    study, none of whose records are used.
+    study, none of whose records are used. reserve: whether a further part is the defender's own (None: where some
+    defense of the space wants one).
     """
 
     kind: Literal["quad", "shared", "half"] = "quad"
@@ -60,6 +61,7 @@ class PlanConfig(_Section):
     canaries: Annotated[int, Field(ge=0)] = 0
     canary_kind: CanaryKind = "mislabeled"
     apart_from: SearchedPlans | None = None
+    reserve: bool | None = None
 
 
 class ModelConfig(_Section):

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from raymia.config import Evaluation
 from raymia.defenses import build_defense, defense_named
 from raymia.errors import InputError
-from raymia.models import source_digest
+from raymia.models import load_function, source_digest
 from raymia.recipes.ground import describe, hyperparameters, trained_names
 from raymia.seeds import generator
 from raymia.training.defense import Composed, Stage
@@ -223,9 +223,10 @@ def _select_choices(branch: Branch) -> Iterator[dict[tuple[str, str], Any]]:
 
 
 def custom_space(function: str) -> Space:
-    """The space of a user's own training, beside the undefended model."""
+    """The space of a user's own training, beside the undefended model. Raises InputError for what is no function."""
     branch = Branch({"custom": {"function": (function,)}})
     check_values(branch)
+    load_function("train", function)
     source_digest("train", function)
     return Space("custom", f"training by {function}", Search(), (branch,))
 

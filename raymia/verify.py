@@ -39,11 +39,13 @@ def verify(
     # Torch, Ray and the rest take seconds to load: the command line is checked before.
     from raymia.metrics.verification import verified_settings
     from raymia.report.verification import verification_table
+    from raymia.study.place import place_of
     from raymia.study.session import Session
     from raymia.study.verification import plan_verification, write_verification
     from raymia.tracking_records import VERIFIES_TAG
 
-    plan = plan_verification(Path(results) / study, references, targets)
+    local, _ = place_of(results, False)
+    plan = plan_verification(local / study, references, targets)
     shown: list[Any] = []
 
     def more(folder: Path, rows: Sequence[Any]) -> list[Path]:

@@ -14,7 +14,7 @@ VERSIONS = {
     "robustness": 1,
     "attacks": 2,
     "leak": 2,
-    "metrics": 1,
+    "metrics": 2,
     "quality": 2,
     "results": 2,
 }

@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import json
 import pkgutil
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ IDLE = {
     "raymia/metrics/table.py",
     "raymia/metrics/verification.py",
 }
+
+_OF_A_DEFENSE = re.compile(r"from raymia\.defenses\.(\w+) import")
 
 # A folder stands for its files, but for those that another stage names. What several stages compute with is in each.
 SOURCES: dict[str, tuple[str, ...]] = {
@@ -158,10 +161,14 @@ def defenses_by_file() -> Iterator[tuple[Path, type[Defense]]]:
 
 
 def _shared_by(path: Path) -> list[Path]:
-    """What the methods of adversarial training have in common: a change of it is one of each of them."""
-    if "raymia.adversarial" not in path.read_text(encoding="utf-8"):
-        return []
-    found = sorted((ROOT / "raymia" / "adversarial").glob("*.py"))
+    """What a defense has in common with others, as the methods of adversarial training do: a change of it is one of
+    each of them.
+    """
+    source = path.read_text(encoding="utf-8")
+    found = [ROOT / "raymia" / "defenses" / f"{name}.py" for name in _OF_A_DEFENSE.findall(source)]
+    for folder in ("adversarial", "privacy"):
+        if f"raymia.{folder}" in source:
+            found += sorted((ROOT / "raymia" / folder).glob("*.py"))
     return [one for one in found if one.name not in ("__init__.py", "autoattack.py", "evaluation.py")]
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -73,6 +74,66 @@ def test_it_asks_first(results: Path, answer: bool, freed: bool, monkeypatch: py
     assert ("freed" in output) is freed
 
 
+def test_what_a_study_lists_while_the_question_stands_stays(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reused = {"models/old/epoch-0002", "scores/old"}
+
+    def confirm(text: str) -> bool:
+        (results / "new").mkdir()
+        (results / "new" / REFERENCES).write_text("\n".join(reused) + "\n")
+        Store(str(results / "artifacts")).write("models/newer/epoch-0002", b"nobody was asked", {})
+        return True
+
+    monkeypatch.setattr(click, "confirm", confirm)
+    monkeypatch.setattr("raymia.clean._somebody_is_there", lambda: True)
+    code, output, _ = run("--results", str(results))
+    assert code == 0
+    assert names(results) == KEPT | reused | {"models/newer/epoch-0002"}
+    assert output.splitlines()[-1] == "freed 1.0 MB"
+
+
+def test_what_a_study_lists_and_makes_meanwhile_stays(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: set[str] = set()
+    look = Store.names
+
+    def names_of_a_running_study(store: Store) -> Iterator[tuple[str, int]]:
+        """Another setting each time, listed before it is made, as studies do."""
+        made.add(f"models/setting-{len(made)}/epoch-0002")
+        (results / "cut" / REFERENCES).write_text("\n".join(made) + "\nmodels/b/epoch-0002\ncheckpoints/b\n")
+        store.write(f"models/setting-{len(made) - 1}/epoch-0002", b"new", {})
+        return look(store)
+
+    monkeypatch.setattr(Store, "names", names_of_a_running_study)
+    run("--results", str(results), "--yes")
+    monkeypatch.undo()
+    assert made
+    assert names(results) == KEPT | made
+
+
+def test_a_buckets_artifacts_are_freed_by_the_lists_beside_the_command(
+    results: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path_factory.mktemp("here")
+    monkeypatch.chdir(here)
+    uri = results.as_uri()
+    before = names(results)
+    code, output, errors = run("--results", uri, "--yes")
+    assert (code, output) == (2, "")
+    assert errors.startswith(f"raymia: --results {uri}: what its studies use is listed under results/")
+    assert errors.count("\n") == 1
+    assert names(results) == before
+    # What people read of a study in a bucket lies in `results` here.
+    (here / "results" / "done").mkdir(parents=True)
+    (results / "done" / REFERENCES).rename(here / "results" / "done" / REFERENCES)
+    code, output, errors = run("--results", f"{uri}/", "--yes")
+    assert (code, errors) == (0, "")
+    assert output.splitlines()[0].startswith(f"only studies under {here / 'results'} count")
+    assert names(results) == {"models/a/epoch-0002", "signals/a", "facts/x"}
+    assert run("--results", f"{uri}/none") == (2, "", f"raymia: --results {uri}/none: {NONE}\n")
+
+
+NONE = "holds no artifacts; give the folder a study wrote to"
+
+
 def test_nobody_to_answer_frees_nothing(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     before = names(results)
@@ -110,5 +171,5 @@ def test_a_folder_without_artifacts_is_refused(folder: str, tmp_path: Path) -> N
     code, output, errors = run("--results", str(tmp_path / folder))
     assert (code, output) == (2, "")
     assert errors.startswith("raymia: --results ")
-    assert "holds no artifacts; give the folder a study wrote to" in errors
+    assert NONE in errors
     assert errors.count("\n") == 1

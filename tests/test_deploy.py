@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
+from raymia.config import EngineConfig
+from raymia.engine.cluster import Cluster, check_resources
 from tests.support.mlflow_ui import free_port, wait_until_healthy
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
@@ -65,6 +67,20 @@ def test_every_node_asks_for_the_token_and_the_dashboard_stays_on_loopback(name:
     assert all("RAY_AUTH_MODE=token ray start" in command for command in starts)
     assert [("--dashboard-host=127.0.0.1" in command) for command in starts] == [True, False]
     assert config["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
+
+
+# Of the instance types that the file names: Ray asks AWS for them, which no test does.
+VCPUS = {"m7a.xlarge": 4, "m7a.4xlarge": 16}
+
+
+def test_a_study_finds_cpus_before_the_cluster_has_grown() -> None:
+    config = cluster("ray-cluster.yaml")
+    cpus = sum(
+        (1 if name == config["head_node_type"] else kind.get("min_workers", 0))
+        * kind["resources"].get("CPU", VCPUS[kind["node_config"]["InstanceType"]])
+        for name, kind in config["available_node_types"].items()
+    )
+    check_resources(EngineConfig(), Cluster(("alive",), ((cpus, 0),), joined=True))
 
 
 def test_the_image_is_the_ray_that_raymia_requires() -> None:

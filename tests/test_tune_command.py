@@ -88,7 +88,10 @@ BAD = {
         ["--train", "a:b", "--space", "all"],
         "--train measures your own training: it takes no --space",
     ),
-    "train": (["--train", "no_such_module:train"], "train 'no_such_module:train': no source file of no_such_module"),
+    "train": (["--train", "no_such_module:train"], "train 'no_such_module:train': cannot import no_such_module"),
+    "train's function": (["--train", "json:trane"], "train 'json:trane': module json has no trane: name a function in"),
+    "train's form": (["--train", "json.dumps"], "train 'json.dumps' is not a function's name: write it as package.mod"),
+    "train's source": (["--train", "math:sqrt"], "train 'math:sqrt': no source file of math is found"),
     "negative alpha": (["--space", "negative.yaml"], "mixup.alpha: input should be greater than 0, got -0.1"),
     "hyperparameter": (["--space", "misspelt.yaml"], "unknown hyperparameter mixup.alhpa: did you mean 'alpha'?"),
     "no labels": (["--dataset", "unlabeled.parquet"], "dataset unlabeled.parquet: it has no column 'label'"),
@@ -240,6 +243,14 @@ def test_the_script_has_the_same_verbs() -> None:
     assert code == 2
     assert "No such command 'tume'" in errors
     assert errors.count("\n") == 1
+
+
+def test_the_bare_script_shows_its_help_as_it_is() -> None:
+    code, output, errors = run(command=cli)
+    assert (code, output) == (2, "")
+    _, asked, _ = run("--help", command=cli)
+    assert errors == asked
+    assert "\n  tune " in errors
 
 
 def _raise(error: BaseException) -> int:

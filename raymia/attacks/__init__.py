@@ -1,5 +1,6 @@
 """Membership-inference attacks: what each may see, and its scores."""
 
+from raymia.attacks.adversarial_queries import without_queries
 from raymia.attacks.attack_p import AttackP
 from raymia.attacks.attack_r import AttackR
 from raymia.attacks.calibrated_loss import CalibratedLoss
@@ -76,4 +77,5 @@ __all__ = [
     "missing",
     "run_attack",
     "shadow_threshold",
+    "without_queries",
 ]

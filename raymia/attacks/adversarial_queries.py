@@ -18,6 +18,11 @@ SUFFIX = "_adversarial"
 _CLEAN_ONLY = frozenset({Needs.QUERIES, Needs.GRADIENT_NORM, Needs.IMAGES, Needs.ADVERSARIAL_QUERIES})
 
 
+def without_queries(attack: Attack) -> Attack:
+    """The attack itself, whatever it asks models about."""
+    return attack.attack if isinstance(attack, AdversarialQueries) else attack
+
+
 @dataclass(frozen=True)
 class AdversarialQueries:
     """`<attack>_adversarial`: the attack as it is, on signals whose one query is each model's adversarial example."""

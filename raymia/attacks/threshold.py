@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from raymia.attacks.adversarial_queries import AdversarialQueries
+from raymia.attacks.adversarial_queries import without_queries
 from raymia.attacks.protocol import Attack, AttackerView, Needs, Scores, ShadowSignals, missing, scores_of
 from raymia.attacks.rehearsal import rehearsals
 from raymia.errors import InputError
@@ -63,7 +63,7 @@ def shadow_threshold(attack: Attack, view: AttackerView, rng: np.random.Generato
     rng: a stream of its own, not the one `run_attack` fits with. Raises InputError where fewer than two shadow records
     are members or non-members.
     """
-    itself = attack.attack if isinstance(attack, AdversarialQueries) else attack
+    itself = without_queries(attack)
     if isinstance(itself, ChosenThreshold):
         return itself.threshold
     if attack.needs & _REHEARSED:

@@ -17,6 +17,7 @@ from raymia.auditing.evidence import Evidence
 from raymia.auditing.numbers import numbers_of
 from raymia.auditing.run import AttackResult
 from raymia.metrics.delong import widen_auc_interval
+from raymia.metrics.frontier import worst_attack
 from raymia.metrics.intervals import ALPHA, Interval
 from raymia.metrics.roc import roc_curve
 from raymia.report.roc_figure import roc_figure
@@ -50,9 +51,15 @@ class Outcome:
 
     @property
     def strongest_interval(self) -> Interval:
-        """Of its AUC, wide enough to hold for all attacks at once (Bonferroni), since it was picked among them."""
-        metrics = self.strongest.metrics
-        return widen_auc_interval(metrics.auc, Interval(metrics.auc_low, metrics.auc_high), ALPHA / len(self.results))
+        """Of the largest true AUC: it holds for all attacks at once, since the strongest was picked among them."""
+        level = ALPHA / len(self.results)
+        found = {one.name: one.metrics for one in self.results}
+        of_records = {
+            name: widen_auc_interval(one.auc, Interval(one.auc_low, one.auc_high), level) for name, one in found.items()
+        }
+        interval = worst_attack({name: [one.auc] for name, one in found.items()}, ALPHA, of_records).interval
+        assert interval is not None  # each attack has one
+        return interval
 
 
 def as_json(outcome: Outcome) -> bytes:

@@ -36,7 +36,7 @@ class DiffusionMixup(Defense):
     Beta(alpha, alpha), 0 for none. threshold, labels, calibrate: see `Synthesis`; threshold 0 with labels=condition is
     no filter. per_class, guidance: None for the study's (`diffusion.per_class`, `diffusion.guidance`). pairing: `union`
     mixes any two records of a batch; `cross` draws batches half of generated, half of real images and mixes each pair
-    both ways (as many steps an epoch as without, so that two epochs pass over the generated images). source: `members`
+    both ways, as many steps an epoch as without. source: `members`
     is the ablation without a generator: the members themselves, repeated to as many rows, so that mixup is compared at
     equal steps.
     """
@@ -52,7 +52,7 @@ class DiffusionMixup(Defense):
     source: Literal["generated", "members"] = "generated"
 
     name: ClassVar[str] = "diffusion_mixup"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     stages: ClassVar[Mapping[str, Stage]] = {
         "subset": Stage.DATA,
         "alpha": Stage.TRAIN,
@@ -102,6 +102,14 @@ class DiffusionMixup(Defense):
             return TrainingSet(images.inputs, images.labels)
         real = TrainingSet(rows.inputs[chosen], rows.labels[chosen])
         return TrainingSet(Concatenated((images.inputs, real.inputs)), np.concatenate([images.labels, real.labels]))
+
+    def row_count(self, context: Context, required: Mapping[str, Any], rows: int) -> int:
+        chosen = len(self._chosen(context))
+        if self.source == "members":
+            assert self.per_class is not None
+            return max(self.per_class * context.classes + chosen, rows)
+        images: int = required[IMAGES].per_class
+        return images * context.classes + chosen
 
     def prepare(self, run: Run) -> None:
         if self.pairing == "cross":
@@ -168,24 +176,34 @@ class GeneratedOnly(Defense):
         numbers = np.sort(np.concatenate(first))
         return TrainingSet(images.inputs.take(numbers), images.labels[numbers])
 
+    def row_count(self, context: Context, required: Mapping[str, Any], rows: int) -> int:
+        return min(self.taken, required[IMAGES].per_class) * context.classes
+
 
 def _pairs(generated: int, run: Run) -> Sampler:
-    """Batches of pairs, a generated row and a real one; two epochs take every generated row once.
+    """Batches of pairs, a generated row and a real one: in an epoch half as many pairs as there are rows.
 
-    Every worker's share of a batch is whole pairs: a batch holds as many as they can divide evenly.
+    Each kind is gone through in a new order after the other, from epoch to epoch. Every worker's share of a batch is
+    whole pairs: a batch holds as many as they can divide evenly.
     """
     real, world = run.rows - generated, run.group.world
     half = max(run.config.batch_size // (2 * world), 1) * world
+    count = run.rows // 2
 
     def batches(epoch: int) -> Iterator[NDArray[np.int64]]:
-        order = generator(run.seed, "order", epoch // 2).permutation(generated)
-        first = np.array_split(order, 2)[epoch % 2]
-        rng = generator(run.seed, "partners", epoch)
-        rounds = -(-len(first) // real)
-        second = generated + np.concatenate([rng.permutation(real) for _ in range(rounds)])[: len(first)]
+        places = np.arange(epoch * count, (epoch + 1) * count)
+        first = _in_turn(generated, places, run.seed, "order")
+        second = generated + _in_turn(real, places, run.seed, "partners")
         pairs = np.stack([first, second], axis=1)
         for start in range(0, len(pairs) - len(pairs) % world, half):
             chosen = pairs[start : start + half]
             yield chosen[: len(chosen) - len(chosen) % world].reshape(-1)
 
     return batches
+
+
+def _in_turn(rows: int, places: NDArray[np.int64], seed: int, name: str) -> NDArray[np.int64]:
+    """What stands at these consecutive places of an endless row of permutations: int64, numbers below `rows`."""
+    first, last = int(places[0]) // rows, int(places[-1]) // rows
+    orders = np.concatenate([generator(seed, name, turn).permutation(rows) for turn in range(first, last + 1)])
+    return orders[places - first * rows]

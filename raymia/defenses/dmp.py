@@ -78,6 +78,11 @@ class DMP(Defense):
         targets = softmax(logits_NK[kept] / self.temperature, axis=1).astype(np.float32)
         return TrainingSet(selected(asked, kept), logits_NK[kept].argmax(axis=1), targets)
 
+    def row_count(self, context: Context, required: Mapping[str, Any], rows: int) -> int:
+        generated = self.source == "generated"
+        asked = required[IMAGES].per_class * context.classes if generated else len(context.reserve)
+        return min(max(ceil(self.keep * asked), _FEWEST), asked)
+
     def losses(self, run: Run, batch: Batch, inner: Callable[[], Losses]) -> Losses:
         losses = inner()
         if self.temperature != 1:

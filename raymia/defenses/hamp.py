@@ -42,6 +42,7 @@ class HAMP(Defense):
         "replace": Stage.RELEASE,
     }
     per_sample: ClassVar[bool] = True
+    sole: ClassVar[frozenset[str]] = frozenset({"release"})
 
     def requires(self, context: Context) -> dict[str, Any]:
         soft_label(context.classes, self.gamma)

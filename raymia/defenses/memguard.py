@@ -39,6 +39,7 @@ class MemGuard(Defense):
 
     name: ClassVar[str] = "memguard"
     stages: ClassVar[Mapping[str, Stage]] = {"budget": Stage.RELEASE, "epochs": Stage.FIT}
+    sole: ClassVar[frozenset[str]] = frozenset({"release"})
 
     @property
     def needs_reserve(self) -> bool:

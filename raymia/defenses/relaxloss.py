@@ -16,6 +16,8 @@ from raymia.training.run import Run
 class RelaxLoss(Defense):
     """Even epochs (from 0) minimize `|L - α|`; odd ones `L` while `L > α`, else flatten the posteriors.
 
+    L is the mean loss of the whole batch, whichever worker holds its records.
+
     alpha: the target mean loss in nats; 0 is plain training. Flattening pulls toward `t`: the present probability of
     the true class (at most `upper`), the rest spread evenly. The authors' two files differ and both are here by name:
     `cifar_code` minimizes `1[wrong]·CE(t) - CE(y)`, `paper` (their tabular file) `CE(t)`. detach_target: whether `t` is
@@ -28,18 +30,18 @@ class RelaxLoss(Defense):
     detach_target: bool | None = None
 
     name: ClassVar[str] = "relaxloss"
+    version: ClassVar[int] = 2
     stages: ClassVar[Mapping[str, Stage]] = dict.fromkeys(("alpha", "variant", "upper", "detach_target"), Stage.TRAIN)
     sole: ClassVar[frozenset[str]] = frozenset({"objective"})
 
     def losses(self, run: Run, batch: Batch, inner: Callable[[], Losses]) -> Losses:
         losses = inner()
-        loss = losses.objective
         if self.alpha == 0:
             return losses
+        above = _group_mean(run, losses.objective, len(batch.labels)) - self.alpha
         if run.epoch % 2 == 0:
-            losses.objective = (loss - self.alpha).abs()
-        # The worker's share decides for itself: its mean loss stands for the batch's.
-        elif loss.detach() <= self.alpha:
+            losses.objective = above.sign() * (losses.objective - self.alpha)
+        elif above <= 0:
             losses.objective = self._flatten(losses, batch.labels)
         return losses
 
@@ -58,3 +60,10 @@ class RelaxLoss(Defense):
         others = (1 - confidence) / (probabilities.shape[1] - 1)
         own = torch.zeros_like(probabilities).scatter(1, labels[:, None], 1.0)
         return own * confidence + (1 - own) * others
+
+
+def _group_mean(run: Run, loss: Tensor, records: int) -> Tensor:
+    """The mean loss over all workers' records, a constant, from that of this worker's so many."""
+    if run.group.world == 1:
+        return loss.detach()
+    return loss.new_tensor(run.group.mean(float(loss.detach()) * records) / run.group.mean(records))

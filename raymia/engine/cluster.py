@@ -151,12 +151,20 @@ def described(*, joined: bool) -> Cluster:
 
 
 def check_resources(engine: EngineConfig, cluster: Cluster) -> None:
-    """Raise InputError where one model asks for more than the whole cluster has: Ray would wait for ever."""
+    """Raise InputError where one model asks for more than the whole cluster has: Ray would wait for ever.
+
+    Counted are the nodes alive: what a cluster may yet add, nobody here knows.
+    """
     cpus = engine.workers_per_model * engine.threads_per_worker
     if cpus > cluster.cpus:
+        remedy = (
+            "lower one of them"
+            if cluster.cpus
+            else "start a worker node first (min_workers: 1 of a cluster that adds nodes as they are needed)"
+        )
         raise InputError(
             f"engine.workers_per_model × engine.threads_per_worker is {cpus}, the cluster has {cluster.cpus:g} CPUs: "
-            "lower one of them"
+            f"{remedy}"
         )
     gpus = engine.workers_per_model * engine.gpus_per_worker
     if gpus > cluster.gpus:

@@ -5,12 +5,11 @@ A Clopper-Pearson interval at the chosen threshold ignores the threshold's own n
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raymia.metrics.intervals import ALPHA, Interval, fixed_balanced_accuracy, t_quantile, wilson
+from raymia.metrics.intervals import ALPHA, Interval, fixed_balanced_accuracy, wilson
 from raymia.metrics.roc import Counts, OperatingPoint, ScoreGroups, allowed_false_positives
 
 # Cells of one chunk of draws: 16 MB for each of the few int64 arrays alive at once, whatever the audit's size.
@@ -104,17 +103,6 @@ def best_balanced_accuracy_interval(
     fixed = fixed_balanced_accuracy(point.tpr, groups.members, point.fpr, groups.nonmembers, alpha)
     optimism = max(float(np.mean(draws_R)) - point.balanced_accuracy, 0.0)
     return Interval(fixed.low - optimism, fixed.high).clipped(0.5, 1)
-
-
-def cluster_interval(estimate: float, draws_R: NDArray[np.float64], targets: int, alpha: float = ALPHA) -> Interval:
-    """estimate +- t(T - 1) * SE, the SE of a cluster bootstrap over T targets times sqrt(T / (T - 1)).
-
-    Percentiles of so few clusters are far too narrow; the factor and the Student quantile are those that make the
-    bootstrap of a plain mean agree with its t interval (Cameron, Gelbach & Miller 2008).
-    """
-    error = float(np.std(draws_R)) * sqrt(targets / (targets - 1))
-    half = t_quantile(alpha, targets - 1) * error
-    return Interval(estimate - half, estimate + half).clipped(0, 1)
 
 
 class _TargetOrder:

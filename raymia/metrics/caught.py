@@ -6,13 +6,12 @@ whole targets, which chooses the threshold anew in each. Arrays of several setti
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raymia.metrics.bootstrap import CHUNK_CELLS
-from raymia.metrics.intervals import ALPHA, Interval, t_quantile
+from raymia.metrics.intervals import Interval, resampled_t_interval
 from raymia.metrics.roc import Counts, allowed_false_positives, check_membership
 
 Floats = NDArray[np.float64]
@@ -81,7 +80,7 @@ def draw_setting(
 
 
 def spread(values_R: Floats, targets: int) -> Interval | None:
-    """The interval of what was measured: values_R[0] ± t(T - 1) · SE, as `bootstrap.cluster_interval`, not clipped.
+    """The interval of what was measured, values_R[0], by `intervals.resampled_t_interval`.
 
     None for fewer than two targets, and where nothing was measured. Draws that hold nothing to count are left out. Zero
     width where all draws agree: who knows a lower limit of the doubt has to apply it.
@@ -89,10 +88,7 @@ def spread(values_R: Floats, targets: int) -> Interval | None:
     known_R = values_R[1:][~np.isnan(values_R[1:])]
     if targets < 2 or np.isnan(values_R[0]) or not len(known_R):
         return None
-    error = float(np.std(known_R)) * sqrt(targets / (targets - 1))
-    # Equal draws may differ in their last digit: that is no width.
-    half = t_quantile(ALPHA, targets - 1) * error if error > 1e-12 else 0.0
-    return Interval(float(values_R[0]) - half, float(values_R[0]) + half)
+    return resampled_t_interval(float(values_R[0]), known_R, targets)
 
 
 def _kinds(targets: Sequence[TargetAnswers]) -> list[list[NDArray[np.bool_]]]:

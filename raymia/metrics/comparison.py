@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import hypot
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +9,12 @@ from numpy.typing import NDArray
 from raymia.errors import InputError
 from raymia.metrics.delong import paired_auc_difference, widen_auc_interval
 from raymia.metrics.frontier import WorstAttack, worst_attack
-from raymia.metrics.intervals import ALPHA, Interval, paired_t_interval
+from raymia.metrics.intervals import ALPHA, Interval, difference_interval, paired_t_interval
+from raymia.metrics.membership import AttackMetrics
 from raymia.metrics.populations import counterpart, of_members
 from raymia.metrics.results import WORST, SettingResult
+from raymia.metrics.robustness import RobustAccuracy
+from raymia.metrics.utility import Utility
 
 LESS = "less leakage than undefended"
 MORE = "more leakage than undefended"
@@ -63,19 +65,18 @@ def paired_delta(ours: dict[int, float], theirs: dict[int, float], alpha: float 
     return Delta(value, paired_t_interval(mine, other, alpha), len(common))
 
 
-def robust_delta(result: SettingResult, undefended: SettingResult, evaluation: str) -> Delta:
-    """The difference of robust accuracy to undefended, by seed.
+def utility_delta(result: SettingResult, undefended: SettingResult) -> Delta:
+    """The difference of test accuracy to undefended, by seed."""
+    delta = paired_delta(result.test_accuracies(), undefended.test_accuracies())
+    return _with_doubt(delta, *(_accuracy(one.utility) for one in (result, undefended)))
 
-    Where every seed has the same difference (two models that withstand nothing) Student t says "no doubt at all": the
-    settings' own intervals, combined by Newcombe's method 10 (1998), stand in.
-    """
+
+def robust_delta(result: SettingResult, undefended: SettingResult, evaluation: str) -> Delta:
+    """The difference of robust accuracy to undefended, by seed."""
     delta = paired_delta(result.robust_accuracies(evaluation), undefended.robust_accuracies(evaluation))
-    if delta.value is None or delta.interval is None or delta.interval.width > 0:
+    if delta.value is None:
         return delta
-    ours, theirs = result.robustness[evaluation], undefended.robustness[evaluation]
-    below = hypot(ours.accuracy - ours.low, theirs.high - theirs.accuracy)
-    above = hypot(ours.high - ours.accuracy, theirs.accuracy - theirs.low)
-    return replace(delta, interval=Interval(delta.value - below, delta.value + above).clipped(-1, 1))
+    return _with_doubt(delta, *(_robust(one.robustness[evaluation]) for one in (result, undefended)))
 
 
 def auc_delta(result: SettingResult, undefended: SettingResult | None, name: str) -> tuple[Delta, str]:
@@ -96,6 +97,11 @@ def auc_delta(result: SettingResult, undefended: SettingResult | None, name: str
     delta = paired_delta(result.aucs(ours), undefended.aucs(theirs), alpha)
     if delta.seeds == 1 and name in result.paired:
         delta = Delta(*result.paired[name], seeds=1)
+    if name == WORST:
+        known = [_worst(result), _worst(undefended)]
+    else:
+        known = [_area(result.pooled[ours]), _area(undefended.pooled[theirs])]
+    delta = _with_doubt(delta, *known)
     return delta, _verdict(delta)
 
 
@@ -128,6 +134,37 @@ def worst_of(result: SettingResult) -> WorstAttack:
         name: widen_auc_interval(one.auc, Interval(one.auc_low, one.auc_high), level) for name, one in pooled.items()
     }
     return worst_attack({name: list(result.aucs(name).values()) for name in names}, ALPHA, fallback)
+
+
+_Known = tuple[float, Interval]
+"""A value and its interval."""
+
+
+def _with_doubt(delta: Delta, ours: _Known, theirs: _Known) -> Delta:
+    """Where every seed has the same difference (as two models that withstand nothing) Student t says "no doubt at all":
+    the settings' own intervals, combined, stand in.
+    """
+    if delta.value is None or delta.interval is None or delta.interval.width > 0:
+        return delta
+    return replace(delta, interval=difference_interval(*ours, *theirs).clipped(-1, 1))
+
+
+def _accuracy(utility: Utility) -> _Known:
+    return utility.test_accuracy, Interval(utility.test_accuracy_low, utility.test_accuracy_high)
+
+
+def _robust(found: RobustAccuracy) -> _Known:
+    return found.accuracy, Interval(found.low, found.high)
+
+
+def _area(found: AttackMetrics) -> _Known:
+    return found.auc, Interval(found.auc_low, found.auc_high)
+
+
+def _worst(result: SettingResult) -> _Known:
+    worst = worst_of(result)
+    assert worst.interval is not None  # it has one of the records to fall back on
+    return worst.auc, worst.interval
 
 
 def _opponents(result: SettingResult, undefended: SettingResult, name: str) -> tuple[str, str | None, float]:

@@ -10,6 +10,7 @@ from raymia.errors import InputError
 from raymia.metrics.intervals import ALPHA, Interval, t_interval
 
 DRAWS = 1000
+_DIGITS = 12
 
 
 def on_frontier(objectives_SD: ArrayLike, maximize_D: ArrayLike) -> NDArray[np.bool_]:
@@ -24,9 +25,14 @@ def on_frontier(objectives_SD: ArrayLike, maximize_D: ArrayLike) -> NDArray[np.b
         raise InputError(f"objectives {objectives.shape}, maximize {maximize.shape}: give [settings, D] and [D]")
     if np.isnan(objectives).any():
         raise InputError("objectives: NaN in a setting; leave out what was not measured")
-    gains = np.where(maximize, objectives, -objectives)
+    gains = _gains(objectives, maximize)
     dominated = [((gains >= mine).all(axis=1) & (gains > mine).any(axis=1)).any() for mine in gains]
     return ~np.array(dominated, dtype=np.bool_)
+
+
+def _gains(objectives: NDArray[np.float64], maximize_D: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Larger is better; means that are equal on paper are equal."""
+    return np.asarray(np.round(np.where(maximize_D, objectives, -objectives), _DIGITS), dtype=np.float64)
 
 
 def seed_draws(seeds: int, rng: np.random.Generator, draws: int = DRAWS) -> NDArray[np.int64]:
@@ -51,7 +57,7 @@ def share_on_frontier(means_RSD: NDArray[np.float64], maximize_D: ArrayLike) -> 
 
     A setting with NaN in a resample takes no part in it; NaN for one that takes part in none.
     """
-    gains_RSD: NDArray[np.float64] = np.where(np.asarray(maximize_D, dtype=np.bool_), means_RSD, -means_RSD)
+    gains_RSD = _gains(means_RSD, np.asarray(maximize_D, dtype=np.bool_))
     there_RS = ~np.asarray(np.isnan(gains_RSD).any(axis=2))
     parts = there_RS.sum(axis=0).astype(np.float64)
     wins = np.zeros(means_RSD.shape[1])

@@ -12,13 +12,12 @@ from raymia.metrics.bootstrap import (
     balanced_accuracy_metric,
     best_balanced_accuracy_interval,
     cluster_draws,
-    cluster_interval,
     record_draws,
     tpr_interval,
     tpr_metric,
 )
 from raymia.metrics.delong import auc_interval
-from raymia.metrics.intervals import Interval, fixed_balanced_accuracy, t_interval, wilson
+from raymia.metrics.intervals import Interval, fixed_balanced_accuracy, resampled_t_interval, t_interval, wilson
 from raymia.metrics.roc import (
     ScoreGroups,
     auc_of,
@@ -208,7 +207,7 @@ def _pooled_points(
     intervals = {}
     for column, fpr in enumerate(fprs):
         rate = tpr_point(groups, fpr).tpr
-        interval = cluster_interval(rate, draws_RK[:, column], len(arrays))
+        interval = resampled_t_interval(rate, draws_RK[:, column], len(arrays)).clipped(0, 1)
         intervals[fpr] = interval if interval.width > 0 else wilson(rate, groups.members)
     return _tpr_points(groups, intervals), groups
 

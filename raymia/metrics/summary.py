@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from raymia.errors import InputError
-from raymia.metrics.comparison import Delta, auc_delta, paired_delta, robust_delta, worst_of
+from raymia.metrics.comparison import Delta, auc_delta, robust_delta, utility_delta, worst_of
 from raymia.metrics.membership import PRIORS, TARGET_FPRS, AttackMetrics, Estimate, TprAtFpr
 from raymia.metrics.places import EVALUATIONS, Frontiers, frontiers
 from raymia.metrics.populations import ALL, ANY, arranged, has_apart, parts, special
@@ -218,8 +218,7 @@ def _compared_cells(result: SettingResult, undefended: SettingResult | None, nam
         cells |= {"on_robust_frontier": robust_place.on, "p_on_robust_frontier": robust_place.p}
     if undefended is None or result.undefended:
         return cells
-    utility = paired_delta(result.test_accuracies(), undefended.test_accuracies())
-    cells |= _delta_cells("delta_test_accuracy", utility)
+    cells |= _delta_cells("delta_test_accuracy", utility_delta(result, undefended))
     if found.evaluation is not None:
         cells |= _delta_cells("delta_robust_accuracy", robust_delta(result, undefended, found.evaluation))
     return cells

@@ -7,13 +7,20 @@ minus in the search; `gap` is the AUC of the strongest other attack minus that o
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
 from typing import Any
 
 import numpy as np
 
 from raymia.errors import InputError
-from raymia.metrics.intervals import ALPHA, Interval, paired_t_interval, t_interval, t_quantile
+from raymia.metrics.delong import widen_auc_interval
+from raymia.metrics.intervals import (
+    ALPHA,
+    Interval,
+    difference_interval,
+    paired_t_interval,
+    t_interval,
+    welch_interval,
+)
 from raymia.metrics.places import EVALUATIONS
 from raymia.metrics.populations import SPECIAL, named
 from raymia.metrics.results import UNDEFENDED, WORST
@@ -99,61 +106,89 @@ def _neighbors(row: Row, rows: Sequence[Row]) -> list[Row]:
 
 
 def _verified(name: str, searched: Sequence[Row], fresh: Sequence[Row]) -> VerifiedSetting:
-    old, new = _aucs(searched), _aucs(fresh)
-    weak = max((one for one in old if one in new), key=lambda one: np.mean(list(old[one].values())))
-    gaps = {one: _paired(new[one], new[weak], len(new)) for one in new}
-    strong = max(new, key=lambda one: np.mean(list(new[one].values())))
+    old, new = _areas(searched), _areas(fresh)
+    weak = max((one for one in old if one in new), key=lambda one: old[one].mean)
+    gaps = {one: _gap(new[one], new[weak], len(new)) for one in new}
+    strong = max(new, key=lambda one: new[one].mean)
     return VerifiedSetting(
         setting=name,
         defense=str(fresh[0]["defense"]),
         weak=weak,
         strong=strong,
-        searched_auc=_mean(old[weak]),
-        weak_auc=_mean(new[weak]),
-        strong_auc=_largest([_mean(one, len(new)) for one in new.values()]),
-        optimism=_independent(list(new[weak].values()), list(old[weak].values())),
+        searched_auc=old[weak].measured(),
+        weak_auc=new[weak].measured(),
+        strong_auc=_largest([one.measured(len(new)) for one in new.values()]),
+        optimism=_independent(new[weak], old[weak]),
         gap=_largest([gap for one, gap in gaps.items() if one != weak] or [gaps[weak]]),
-        searched_accuracy=_mean(_accuracies(searched)),
-        accuracy=_mean(_accuracies(fresh)),
+        searched_accuracy=_accuracy(searched, "test_accuracy"),
+        accuracy=_accuracy(fresh, "test_accuracy"),
         robust=_robust(searched, fresh),
     )
 
 
-def _aucs(rows: Sequence[Row]) -> dict[str, dict[int, float]]:
-    """AUC by seed of every measure of members."""
-    found: dict[str, dict[int, float]] = {}
-    for row in _by_seed(rows):
-        if row["population"] not in SPECIAL:
-            found.setdefault(named(row["attack"], row["population"]), {})[row["seed"]] = row["auc"]
-    return found
+@dataclass(frozen=True)
+class _Areas:
+    """One measure's AUC by seed. of_records: its mean interval of the records, where the targets leave no doubt."""
+
+    by_seed: Mapping[int, float]
+    of_records: Interval
+
+    @property
+    def values(self) -> list[float]:
+        return list(self.by_seed.values())
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.values))
+
+    def measured(self, choices: int = 1) -> Measurement:
+        """Student t over targets, at a level that holds for so many measures at once; never of zero width."""
+        interval = t_interval(self.values, ALPHA / choices)
+        if interval is not None and interval.width <= 0:
+            interval = widen_auc_interval(self.mean, self.of_records, ALPHA / choices)
+        return Measurement(self.mean, interval and interval.clipped(0, 1))
 
 
-def _accuracies(rows: Sequence[Row], column: str = "test_accuracy") -> dict[int, float]:
-    return {row["seed"]: row[column] for row in _by_seed(rows) if row.get(column) is not None}
+def _areas(rows: Sequence[Row]) -> dict[str, _Areas]:
+    """Every measure of members."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["seed"] != POOLED and row["population"] not in SPECIAL:
+            found.setdefault(named(row["attack"], row["population"]), []).append(row)
+    return {name: _Areas({row["seed"]: row["auc"] for row in own}, _of_records(own)) for name, own in found.items()}
+
+
+def _of_records(rows: Sequence[Row]) -> Interval:
+    return Interval(*(float(np.mean([row[end] for row in rows])) for end in ("auc_low", "auc_high")))
+
+
+def _accuracy(rows: Sequence[Row], column: str) -> Measurement:
+    """Over all targets, as the table has it."""
+    row = next(row for row in rows if row["seed"] == POOLED)
+    return Measurement(row[column], Interval(row[f"{column}_low"], row[f"{column}_high"]))
 
 
 def _robust(searched: Sequence[Row], fresh: Sequence[Row]) -> dict[str, tuple[Measurement, Measurement]]:
-    found = {}
-    for evaluation in EVALUATIONS[::-1]:
-        old, new = (_accuracies(rows, robust_name(evaluation)) for rows in (searched, fresh))
-        if old and new:
-            found[evaluation] = (_mean(old), _mean(new))
-    return found
+    return {
+        evaluation: (_accuracy(searched, name), _accuracy(fresh, name))
+        for evaluation in EVALUATIONS[::-1]
+        if all(_has(rows, name := robust_name(evaluation)) for rows in (searched, fresh))
+    }
 
 
-def _by_seed(rows: Iterable[Row]) -> list[Row]:
-    return [row for row in rows if row["seed"] != POOLED]
+def _has(rows: Sequence[Row], column: str) -> bool:
+    return any(row.get(column) is not None for row in rows if row["seed"] == POOLED)
 
 
-def _mean(values: Mapping[int, float], choices: int = 1) -> Measurement:
-    interval = t_interval(list(values.values()), ALPHA / choices)
-    return Measurement(float(np.mean(list(values.values()))), interval and interval.clipped(0, 1))
-
-
-def _paired(ours: Mapping[int, float], theirs: Mapping[int, float], choices: int) -> Measurement:
-    seeds = sorted(ours.keys() & theirs.keys())
-    mine, other = [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]
-    return Measurement(float(np.mean(np.subtract(mine, other))), paired_t_interval(mine, other, ALPHA / choices))
+def _gap(ours: _Areas, theirs: _Areas, choices: int) -> Measurement:
+    """The difference on the same targets, paired, at a level that holds for so many measures at once."""
+    seeds = sorted(ours.by_seed.keys() & theirs.by_seed.keys())
+    mine, other = [ours.by_seed[seed] for seed in seeds], [theirs.by_seed[seed] for seed in seeds]
+    interval = paired_t_interval(mine, other, ALPHA / choices)
+    if interval is not None and interval.width <= 0:
+        of_both = (widen_auc_interval(one.mean, one.of_records, ALPHA / choices) for one in (ours, theirs))
+        interval = _difference(ours, theirs, *of_both)
+    return Measurement(float(np.mean(np.subtract(mine, other))), interval)
 
 
 def _largest(measured: Sequence[Measurement]) -> Measurement:
@@ -165,18 +200,17 @@ def _largest(measured: Sequence[Measurement]) -> Measurement:
     return Measurement(value, Interval(max(one.low for one in known), max(one.high for one in known)))
 
 
-def _independent(ours: Sequence[float], theirs: Sequence[float]) -> Measurement:
+def _independent(ours: _Areas, theirs: _Areas) -> Measurement:
     """The difference of two means over different targets, by Welch's t (1947)."""
-    difference = float(np.mean(ours) - np.mean(theirs))
-    if min(len(ours), len(theirs)) < 2:
-        return Measurement(difference, None)
-    parts = [float(np.var(values, ddof=1)) / len(values) for values in (ours, theirs)]
-    variance = sum(parts)
-    if variance == 0:
-        return Measurement(difference, Interval(difference, difference))
-    freedom = variance**2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, (ours, theirs), strict=True))
-    half = t_quantile(ALPHA, freedom) * sqrt(variance)
-    return Measurement(difference, Interval(difference - half, difference + half))
+    difference = ours.mean - theirs.mean
+    interval = welch_interval(ours.values, theirs.values)
+    if interval is not None and interval.width <= 0:
+        interval = _difference(ours, theirs, ours.of_records, theirs.of_records)
+    return Measurement(difference, interval)
+
+
+def _difference(ours: _Areas, theirs: _Areas, of_ours: Interval, of_theirs: Interval) -> Interval:
+    return difference_interval(ours.mean, of_ours, theirs.mean, of_theirs)
 
 
 def _settings(rows: Iterable[Row]) -> list[str]:

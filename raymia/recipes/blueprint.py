@@ -41,13 +41,11 @@ class Blueprint:
 
     Raises InputError for attacks and queries that the study has nothing for.
 
-    stops: by the defenses that change the training, the epochs after which some setting releases its model. reserve:
-    whether the plan carves the defender's part.
+    stops: by the defenses that change the training, the epochs after which some setting releases its model.
     """
 
     ground: Ground
     stops: Mapping[frozenset[str], frozenset[int]]
-    reserve: bool
     attacks: tuple[Attack, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -78,7 +76,7 @@ class Blueprint:
     def plan(self, target: int) -> MembershipPlan:
         """The membership plan around target model number `target`."""
         config = self.ground.config
-        return plan_for(self.ground.records, config.plan, config.seed, target, self.reserve)
+        return plan_for(self.ground.records, config.plan, config.seed, target)
 
     def planted(self, records: Records) -> Records:
         """The study's records, its canaries made."""
@@ -191,7 +189,8 @@ class Blueprint:
         """Judged with models that the study has anyway: undefended on the members, and on the shadow's for features."""
         epochs = frozenset({self.ground.config.training.epochs})
         nobody, stream = np.zeros(0, dtype=np.int64), ("target", target)
-        members, others = plan[Role.TARGET_IN], plan[Role.TARGET_OUT]
+        # What the generator learned from: with canaries, more than the plan's members.
+        members, others = images.generator.positions, plan[Role.TARGET_OUT]
         if not len(plan[Role.SHADOW_IN]):
             raise InputError("plan.kind: half has no other records to judge generated images by; set it to quad")
         if len(others) < LEAST_HELD_OUT:

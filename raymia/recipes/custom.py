@@ -28,6 +28,7 @@ from raymia.records.plan import Exposure
 from raymia.seeds import derive_seed
 from raymia.store import Store
 from raymia.training.defense import Composed
+from raymia.versions import VERSIONS
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,8 @@ class CustomModelRecipe:
             "positions": array_digest(self.positions),
             "queries": list(self.ground.config.queries),
             "seed": derive_seed(self.ground.config.seed, "model", *self.stream),
+            # What is kept of it are its answers.
+            "version": VERSIONS["signals"],
         }
         return content_key("custom model", content)
 

@@ -45,7 +45,7 @@ class GeneratorRecipe:
     def key(self) -> str:
         ground = self.ground
         content = {
-            "data": ground.fingerprint,
+            **ground.data,
             "diffusion": ground.config.diffusion.model_dump(mode="json", exclude=set(_NOT_CONTENT)),
             "workers": self.workers,
             "threads": self.threads,

@@ -27,16 +27,21 @@ class Ground:
     source_digest: str
     device: str
 
+    @property
+    def data(self) -> dict[str, Any]:
+        """What tells the records from any others: which of them are canaries stands in positions, what is made of them
+        here.
+        """
+        plan = self.config.plan
+        canaries = {"canaries": [plan.canary_kind, self.config.seed]} if plan.canaries else {}
+        return {**canaries, "data": self.fingerprint}
+
     @cached_property
     def content(self) -> dict[str, Any]:
         """All of it that changes a trained model."""
         training = self.config.training.model_dump(mode="json", exclude={"checkpoint_every"})
-        plan = self.config.plan
-        # Which records are canaries stands in the positions; what is made of them changes the data.
-        canaries = {"canaries": [plan.canary_kind, self.config.seed]} if plan.canaries else {}
         return {
-            **canaries,
-            "data": self.fingerprint,
+            **self.data,
             "model": self.config.model.model_dump(mode="json"),
             "training": training,
             "source": self.source_digest,

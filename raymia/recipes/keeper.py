@@ -50,7 +50,7 @@ class StoreKeeper:
     @property
     def seconds(self) -> float:
         """Of all workers, those of interrupted sessions included."""
-        return (self._spent + time.monotonic() - self._started) * self._bench.group.world
+        return self._spent + (time.monotonic() - self._started) * self._bench.group.world
 
 
 def pack_state(state: State) -> bytes:

@@ -56,7 +56,8 @@ class GeneratorScoresRecipe:
             "of": [recipe.key for recipe in self.requires()],
             "positions": array_digest(self.positions),
             "member": array_digest(self.member),
-            "versions": [VERSIONS["leak"], VERSIONS["metrics"]],
+            # Nearest copies are found by what also judges synthetic sets.
+            "versions": [VERSIONS[part] for part in ("leak", "metrics", "quality")],
         }
         return content_key("generator scores", content)
 

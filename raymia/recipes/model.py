@@ -74,6 +74,11 @@ class ModelRecipe:
         return self.defense.exposure(self._context)
 
     @property
+    def row_count(self) -> int:
+        """How many rows it trains on: its members, or what its defenses make of them."""
+        return self.defense.row_count(self._context, self._parts, len(self.positions))
+
+    @property
     def seed(self) -> int:
         """This model's seed: from the study's seed and the model's stream, the same under every defense."""
         return derive_seed(self.ground.config.seed, "model", *self.stream)

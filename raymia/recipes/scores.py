@@ -20,6 +20,7 @@ from raymia.attacks import (
     guess_members,
     run_attack,
     shadow_threshold,
+    without_queries,
 )
 from raymia.defenses.dp_sgd import spent_epsilon
 from raymia.keys import array_digest, content_key
@@ -93,9 +94,11 @@ class ScoresRecipe:
 
     @cached_property
     def key(self) -> str:
+        # Adversarial queries stand in the name alone: what may be anybody's is the attack that asks them.
+        itself = without_queries(self.attack)
         content: dict[str, Any] = {
             "attack": self.attack.name,
-            "hyperparameters": asdict(self.attack) if is_dataclass(self.attack) else {},
+            "hyperparameters": asdict(itself) if is_dataclass(itself) else {},
             "target": [self.target.key, array_digest(self.exposure)],
             "shadow": self.shadow.content if self.shadow else None,
             "references": [one.content for one in self.references],
@@ -103,7 +106,7 @@ class ScoresRecipe:
             "gradients": [one.key for one in self.gradients],
             "population": self.population,
             "versions": [VERSIONS["attacks"], VERSIONS["metrics"]],
-            "foreign": foreign_digest(type(self.attack)),
+            "foreign": foreign_digest(type(itself)),
         }
         return content_key("scores", content)
 

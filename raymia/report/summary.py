@@ -8,7 +8,10 @@ from raymia.report.rows import ACCURACY_ALLOWANCE, Row, chosen, pooled, undefend
 
 
 def best_trade_off(rows: Sequence[Row]) -> str | None:
-    """The setting to look at first, in one line, by the rule of `rows.chosen`; None before a defense is measured."""
+    """The setting to look at first, in one line, by the rule of `rows.chosen`; None before a defense is measured.
+
+    Where undefended is better on both counts, it says so.
+    """
     found = pooled(rows, WORST)
     pick = chosen(found)
     if pick is None:
@@ -17,7 +20,9 @@ def best_trade_off(rows: Sequence[Row]) -> str | None:
     base = undefended(found)
     if base is None:
         return text
-    return f"{text} (undefended: {base['auc']:.3f} at {100 * base['test_accuracy']:.1f}%)"
+    text = f"{text} (undefended: {base['auc']:.3f} at {100 * base['test_accuracy']:.1f}%)"
+    beaten = base["auc"] < pick["auc"] and base["test_accuracy"] >= pick["test_accuracy"]
+    return f"{text}, which no defense betters" if beaten else text
 
 
 def summary_lines(rows: Sequence[Row]) -> list[str]:

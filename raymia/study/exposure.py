@@ -10,6 +10,7 @@ from raymia.metrics.exposed import Exposed, exposed_records
 from raymia.metrics.results import UNDEFENDED
 from raymia.metrics.table import write_csv
 from raymia.records import Records
+from raymia.report.rows import words
 from raymia.store import Store
 from raymia.study.finished import FinishedStudy
 from raymia.study.publish import scored_by
@@ -18,12 +19,16 @@ from raymia.study.scored import read_scored
 
 @dataclass(frozen=True)
 class ExposedStudy:
-    """found: the records by settings. attacks: the one that each setting's scores are by, in the settings' order."""
+    """found: the records by settings. attacks: the one that each setting's scores are by, in the settings' order.
+
+    asked: the one attack asked for; None where each setting has its own worst.
+    """
 
     study: FinishedStudy
     records: Records
     found: Exposed
     attacks: tuple[str, ...]
+    asked: str | None
 
     @property
     def first(self) -> str:
@@ -40,7 +45,7 @@ def find_exposed(folder: Path, store: Store, attack: str | None) -> ExposedStudy
     found = read_scored(folder, attack)
     with found.still_there():
         scored = {name: [scored_by(one, store) for one in found.scores(name)] for name in found.results}
-    return ExposedStudy(found.study, found.records, exposed_records(scored), tuple(found.attacks.values()))
+    return ExposedStudy(found.study, found.records, exposed_records(scored), tuple(found.attacks.values()), attack)
 
 
 def write_exposed(exposed: ExposedStudy, folder: Path, top: int) -> list[Path]:
@@ -98,8 +103,9 @@ def _percent(rate: float) -> str:
 
 def _explained(exposed: ExposedStudy) -> str:
     targets = exposed.study.config.plan.targets
+    attack = words(exposed.asked) if exposed.asked else "the worst attack of each setting on all members"
     return (
         "Percent: the share of non-members that an attacker accuses with the record at the threshold that just catches "
-        f"it; the smaller, the more exposed. Geometric mean over those of {targets} targets that trained on it, by the "
-        "worst attack of each setting on all members. Defended: the least and the largest over the other settings."
+        f"it; the smaller, the more exposed. Geometric mean over those of {targets} targets that trained on it, by "
+        f"{attack}. Defended: the least and the largest over the other settings."
     )

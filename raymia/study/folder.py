@@ -2,12 +2,11 @@
 
 import json
 import os
-import platform
 import shutil
 import subprocess
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from raymia.study.lock import held, in_use, is_held
 from raymia.study.study import Study
 
 RECORD = "study.json"
-_PACKAGES = ("raymia", "torch", "torchvision", "ray", "mlflow", "numpy", "scipy", "optuna")
 _LEAST_FREE_BYTES = 500 << 20
 _FAILURE = "failure-"
 # Folders of the results that belong to no study.
@@ -89,8 +87,8 @@ class StudyFolder:
         """Hold the folder against a second process. Raises InputError when another has it."""
         return held(self.path)
 
-    def write_record(self, study: Study, status: str, **more: Any) -> None:
-        """Write study.json: what was run, on what, by which versions, with what outcome."""
+    def write_record(self, study: Study, status: str, history: Mapping[str, Any], **more: Any) -> None:
+        """Write study.json: what was run, on what, with what outcome. history: by which versions, in which sessions."""
         content = {
             "name": self.name,
             "key": study.key,
@@ -106,10 +104,7 @@ class StudyFolder:
                 "records_per_class": list(study.facts.counts),
                 "duplicates_dropped": study.facts.duplicates_dropped,
             },
-            "versions": {package: version(package) for package in _PACKAGES},
-            "python": platform.python_version(),
-            "machine": {"processor": _processor(), "cpus": os.cpu_count()},
-            "git_commit": git_commit(),
+            **history,
             **more,
         }
         self.write_text(RECORD, json.dumps(content, indent=2) + "\n")
@@ -123,6 +118,11 @@ class StudyFolder:
     def write_failure(self, number: int, story: str) -> None:
         """Keep why a setting failed, in full."""
         self.write_text(f"{_FAILURE}{number}.txt", story)
+
+    def read_text(self, name: str) -> str:
+        """A file of the folder; empty where there is none."""
+        path = self.path / name
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
 
     def write_text(self, name: str, text: str) -> Path:
         """Replace a file of the folder as a whole."""
@@ -146,14 +146,6 @@ def _git(folder: Path, *arguments: str) -> str:
     return subprocess.run(
         ["git", "-C", str(folder), *arguments], check=True, capture_output=True, text=True, timeout=10
     ).stdout.strip()
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _difference(record: dict[str, Any], study: Study) -> str:

@@ -1,45 +1,40 @@
 """What a study will cost, before it is started: models to train, hours on this machine, disk."""
 
-import contextlib
 import math
 import os
-import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 
-from raymia.adversarial import PASSES, crafts, pgd_20, raise_loss
+from raymia.adversarial import PASSES, crafts
+from raymia.config import EngineConfig
+from raymia.engine.cluster import Cluster
+from raymia.recipes.custom import CustomModelRecipe
 from raymia.recipes.ground import Ground
 from raymia.recipes.model import ModelRecipe
 from raymia.recipes.recipe import Recipe, walk
-from raymia.recipes.rehearsal import noise_like, untrained
 from raymia.recipes.result import ResultRecipe
 from raymia.recipes.robustness import RobustnessRecipe
 from raymia.recipes.synthetic import SyntheticRecipe
-from raymia.records.plan import Role
 from raymia.report.time_left import duration
 from raymia.store import Store
+from raymia.study.disk import KEPT, classifier_bytes, generator_bytes, image_bytes
 from raymia.study.standing import exists, present_names
 from raymia.study.study import Study
+from raymia.study.timing import generator_seconds, seconds_a_pass, seconds_a_row, timing_device
 from raymia.training.defense import Composed, Defense
-from raymia.training.loop import Plan, State, train
-from raymia.training.run import Alone
 
-_TIMED_BATCHES = 3
-_TIMED_IMAGES = 50
 _PRICED = ("models", "generators", "synthetic", "robustness")
-# Of the images drawn: what passes the filter is not known before.
-_KEPT = 0.5
 
 
 @dataclass(frozen=True)
 class Price:
-    """models, generators: in the study; reused: of all of these, already there. seconds_each, generator_seconds: of one
-    worker on one, measured. drawing_seconds: of all images to draw, were half of them kept. evaluating_seconds: of all
-    attacks on images, were all of them withstood. at_once: models.
+    """models, generators: in the study; reused: of all of these, already there. seconds_each, generator_seconds: of all
+    of a model's workers on one, from steps that were timed; a model's is the mean over those to train. drawing_seconds:
+    of all images to draw, were half of them kept. evaluating_seconds: of all attacks on images, were all of them
+    withstood. at_once: models. bytes: still to be written. timed_elsewhere: on a CPU, for want of the GPUs that it will
+    train on.
     """
 
     models: int
@@ -53,6 +48,7 @@ class Price:
     generators_left: int
     at_once: int
     bytes: int
+    timed_elsewhere: bool
 
     @property
     def hours(self) -> float:
@@ -72,29 +68,45 @@ class Price:
         if self.evaluating_seconds:
             each += f", {_pace(self.evaluating_seconds)} to attack images, were all of them withstood"
         left = self.models_left + self.generators_left
+        where = "this machine"
+        if self.timed_elsewhere:
+            where = "a CPU (it will train on GPUs, and this machine has none to be timed)"
         return [
             f"{counts}: {left} to train, {self.reused} reused",
-            f"about {duration(self.hours * 3600)} on this machine: {each} (timed on a few batches just now), "
+            f"about {duration(self.hours * 3600)} on {where}: {each} (timed on a few batches just now), "
             f"{self.at_once} at once",
             f"about {self.bytes / 1e6:,.0f} MB of disk",
         ]
 
 
+@dataclass(frozen=True)
+class Training:
+    """What a model's training goes through. rows: of its training set. epochs: up to the last one whose model is still
+    to be kept. slow: the defenses that make its steps long.
+    """
+
+    rows: int
+    epochs: int
+    slow: tuple[Defense, ...] = ()
+
+    def rows_seen(self, batch_size: int) -> int:
+        """Rows in all its steps; the last step of an epoch counts as a whole one."""
+        batch = min(batch_size, self.rows)
+        return math.ceil(self.rows / batch) * batch * self.epochs
+
+
 def price(study: Study, store: Store) -> Price:
-    """Price a study: its models are counted, one is timed for a few batches, nothing is written."""
+    """Price a study: its models are counted, a few batches of each kind of them are timed, nothing is written."""
     wanted = list(walk(_recipes(study)))
     present = present_names(store)
     of_kind = {kind: [one for one in wanted if one.kind == kind] for kind in _PRICED}
     left = {kind: [one for one in ones if not exists(one, present)] for kind, ones in of_kind.items()}
     ground = study.blueprint.ground
-    weights = sum(p.numel() for p in untrained(ground).parameters()) * 4
-    snapshots = sum(name not in present for recipe in of_kind["models"] for name in recipe.artifacts)
-    members = len(study.blueprint.plan(0)[Role.TARGET_IN])
-    config = ground.config
-    batches = math.ceil(members / config.training.batch_size) * config.training.epochs
-    engine = config.engine
-    at_once = max(1, (os.cpu_count() or 1) // (engine.workers_per_model * engine.threads_per_worker))
-    generator_seconds, drawing_seconds = _generating(left["generators"], left["synthetic"], ground)
+    device, engine = timing_device(ground), ground.config.engine
+    sets = _largest(one for one in left["synthetic"] if isinstance(one, SyntheticRecipe))
+    kept = sum(name not in present for recipe in of_kind["models"] for name in recipe.artifacts)
+    step_seconds, drawing_seconds = _generating(left["generators"], sets, ground, device)
+    trainings = [training_of(one, present) for one in left["models"] or of_kind["models"]]
     trained = len(of_kind["models"]) + len(of_kind["generators"])
     return Price(
         models=len(of_kind["models"]),
@@ -102,12 +114,13 @@ def price(study: Study, store: Store) -> Price:
         reused=trained - len(left["models"]) - len(left["generators"]),
         models_left=len(left["models"]),
         generators_left=len(left["generators"]),
-        generator_seconds=generator_seconds,
+        generator_seconds=step_seconds * ground.config.diffusion.iterations / engine.workers_per_model,
         drawing_seconds=drawing_seconds,
-        evaluating_seconds=_evaluating(left["robustness"], ground),
-        seconds_each=_mean_batch_seconds(left["models"], ground) * batches / engine.workers_per_model,
-        at_once=at_once,
-        bytes=snapshots * weights,
+        evaluating_seconds=_evaluating(left["robustness"], ground, device),
+        seconds_each=_mean_seconds(trainings, ground, device) / engine.workers_per_model,
+        at_once=_at_once(engine),
+        bytes=kept * classifier_bytes(ground) + generator_bytes(left["generators"], ground) + image_bytes(sets, ground),
+        timed_elsewhere=device.type != ground.device,
     )
 
 
@@ -120,61 +133,16 @@ def _recipes(study: Study) -> list[ResultRecipe]:
     return [study.result(setting) for setting in at_random.settings(study.config.seed)]
 
 
-def _generating(generators: list[Recipe], sets: list[Recipe], ground: Ground) -> tuple[float, float]:
-    """Seconds of one worker for one generator, and for all the images to draw."""
-    if not generators and not sets:
-        return 0.0, 0.0
-    from raymia.diffusion.pace import pace_of
+def training_of(model: Recipe, present: frozenset[str]) -> Training:
+    """What it takes to train a model. A user's own training, which nobody can look into, is taken for a plain one.
 
-    config = ground.config.diffusion
-    channels, height, width = ground.input_shape
-    with _threads(ground.config.engine.threads_per_worker):
-        pace = pace_of(config, (channels, height, width), ground.classes)
-    drawing = 0.0
-    for one in sets:
-        assert isinstance(one, SyntheticRecipe)
-        evaluations = one.steps * (2 if one.synthesis.guidance_weight(config) else 1)
-        drawing += pace.evaluation * evaluations * one.per_class * ground.classes / _KEPT
-    workers = ground.config.engine.workers_per_model
-    return pace.step * config.iterations / workers, drawing
-
-
-def _evaluating(evaluations: list[Recipe], ground: Ground) -> float:
-    """Seconds of one worker for attacks that no image yields to."""
-    if not evaluations:
-        return 0.0
-    images = torch.rand(_TIMED_IMAGES, *ground.input_shape)
-    labels = torch.zeros(_TIMED_IMAGES, dtype=torch.int64)
-    model, rng = untrained(ground).eval(), np.random.default_rng(0)
-    step = pgd_20(ground.config.robustness)
-    with _threads(ground.config.engine.threads_per_worker):
-        raise_loss(model, images, labels, step, rng)
-        started = time.perf_counter()
-        raise_loss(model, images, labels, step, rng)
-    pass_seconds = (time.perf_counter() - started) / step.steps / _TIMED_IMAGES
-    each = [(PASSES[one.evaluation], len(one.positions)) for one in evaluations if isinstance(one, RobustnessRecipe)]
-    return pass_seconds * sum(passes * images for passes, images in each)
-
-
-@contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _pace(seconds: float) -> str:
-    return duration(seconds) if seconds >= 10 else f"{seconds:.2g} s"
-
-
-def _mean_batch_seconds(models: list[Recipe], ground: Ground) -> float:
-    """Seconds of a training step, averaged over the models: each kind of step is timed."""
-    kinds = Counter(slow_parts(model) for model in models) or Counter([()])
-    timed = {kind: _batch_seconds(ground, Composed(kind)) for kind in kinds}
-    return sum(timed[kind] * count for kind, count in kinds.items()) / kinds.total()
+    present: names of the artifacts that are there.
+    """
+    if isinstance(model, ModelRecipe):
+        missing = [epoch for epoch in model.snapshots if model.artifact(epoch) not in present]
+        return Training(model.row_count, max(missing or model.snapshots), slow_parts(model))
+    assert isinstance(model, CustomModelRecipe)
+    return Training(len(model.positions), model.ground.config.training.epochs)
 
 
 def slow_parts(model: Recipe) -> tuple[Defense, ...]:
@@ -183,31 +151,52 @@ def slow_parts(model: Recipe) -> tuple[Defense, ...]:
     return tuple(part for part in parts if crafts(part) or part.demands_per_sample)
 
 
-def _batch_seconds(ground: Ground, defense: Composed) -> float:
-    """Seconds of one training step on one worker of this machine, after a first epoch of warming up."""
-    config = ground.config.training.model_copy(update={"epochs": 2, "schedule": "constant", "learning_rate": 1e-6})
-    rows = noise_like(ground, config.batch_size * _TIMED_BATCHES)
-    plan = Plan(rows, ground.classes, config, defense, 0, frozenset({2}))
-    clock = _Clock()
-    with _threads(ground.config.engine.threads_per_worker):
-        train(lambda: untrained(ground), plan, clock, Alone(), torch.device("cpu"))
-    return (clock.times[1] - clock.times[0]) / _TIMED_BATCHES
+def _mean_seconds(trainings: Sequence[Training], ground: Ground, device: torch.device) -> float:
+    """Of one worker for a training, averaged over them: a row of each kind of step is timed."""
+    batch_size, total = ground.config.training.batch_size, 0.0
+    for slow in dict.fromkeys(one.slow for one in trainings):
+        alike = [one for one in trainings if one.slow == slow]
+        # One batch for all of a kind: none of them has a smaller one, but by its last rows.
+        batch = min(batch_size, *(one.rows for one in alike))
+        seen = sum(one.rows_seen(batch_size) for one in alike)
+        total += seconds_a_row(ground, Composed(slow), batch, device) * seen
+    return total / len(trainings)
 
 
-class _Clock:
-    """A keeper that keeps nothing but the time each epoch ended."""
+def _largest(sets: Iterable[SyntheticRecipe]) -> list[SyntheticRecipe]:
+    """Of the sets that are taken from the same shards the largest: its images are the others' too."""
+    by_folder = {one.folder: one for one in sorted(sets, key=lambda one: one.per_class)}
+    return list(by_folder.values())
 
-    def __init__(self) -> None:
-        self.times: list[float] = []
 
-    def load(self) -> State | None:
-        return None
+def _generating(
+    generators: Sequence[Recipe], sets: Sequence[SyntheticRecipe], ground: Ground, device: torch.device
+) -> tuple[float, float]:
+    """Seconds of one worker for one iteration of a generator, and for all the images to draw."""
+    if not generators and not sets:
+        return 0.0, 0.0
+    step, evaluation = generator_seconds(ground, device)
+    drawing = 0.0
+    for one in sets:
+        evaluations = one.steps * (2 if one.synthesis.guidance_weight(ground.config.diffusion) else 1)
+        drawing += evaluation * evaluations * one.per_class * ground.classes / KEPT
+    return step, drawing
 
-    def save(self, state: State) -> None:
-        """Nothing is kept."""
 
-    def snapshot(self, epoch: int, weights: State, history: list[float]) -> None:
-        """Nothing is kept."""
+def _evaluating(evaluations: Sequence[Recipe], ground: Ground, device: torch.device) -> float:
+    """Seconds of one worker for attacks that no image yields to."""
+    if not evaluations:
+        return 0.0
+    each = [(PASSES[one.evaluation], len(one.positions)) for one in evaluations if isinstance(one, RobustnessRecipe)]
+    return seconds_a_pass(ground, device) * sum(passes * images for passes, images in each)
 
-    def report(self, epoch: int) -> None:
-        self.times.append(time.perf_counter())
+
+def _at_once(engine: EngineConfig) -> int:
+    """Models that find room on this machine at a time."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    here = Cluster(("this machine",), ((os.cpu_count() or 1, gpus),), joined=False)
+    return max(1, here.room(engine) // engine.workers_per_model)
+
+
+def _pace(seconds: float) -> str:
+    return duration(seconds) if seconds >= 10 else f"{seconds:.2g} s"

@@ -15,7 +15,7 @@ from raymia.metrics.results import SettingResult
 from raymia.metrics.roc import roc_curve
 from raymia.metrics.summary import Row, rows
 from raymia.metrics.table import write_csv
-from raymia.privacy import Guarantee
+from raymia.privacy import Guarantee, default_delta
 from raymia.recipes.recipe import walk
 from raymia.recipes.result import Measured, ResultRecipe
 from raymia.recipes.scores import ScoresRecipe
@@ -52,9 +52,14 @@ class MeasuredSetting:
 
     @property
     def _guarantee(self) -> Guarantee | None:
-        model = self.recipe.targets[0].signals.model
-        training = model.ground.config.training
-        return spent_epsilon(model.defense, len(model.positions), training.batch_size, training.epochs)
+        """The weakest of its targets', whose members differ in number where canaries are drawn by coins."""
+        models = [target.signals.model for target in self.recipe.targets]
+        training, counts = models[0].ground.config.training, {len(model.positions) for model in models}
+        delta = default_delta(max(counts))
+        found = (
+            spent_epsilon(models[0].defense, count, training.batch_size, training.epochs, delta) for count in counts
+        )
+        return max((one for one in found if one is not None), key=lambda one: one.epsilon, default=None)
 
 
 def read_measured(settings: Iterable[tuple[Setting, ResultRecipe]], store: Store) -> list[MeasuredSetting]:

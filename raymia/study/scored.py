@@ -34,14 +34,10 @@ class ScoredStudy:
     def scores(self, setting: str) -> list[ScoresRecipe]:
         """The scores of each target of a setting. Raises InputError where the study did not run that attack."""
         measure, targets = self.attacks[setting], self.results[setting].targets
-        found = [
-            one
-            for target in targets
-            for one in target.scores
-            if isinstance(one, ScoresRecipe) and one.measure == measure
-        ]
+        members = [one for target in targets for one in target.scores if isinstance(one, ScoresRecipe)]
+        found = [one for one in members if one.measure == measure]
         if not found:
-            known = ", ".join(dict.fromkeys(one.measure for one in targets[0].scores))
+            known = ", ".join(dict.fromkeys(one.measure for one in members))
             raise InputError(f"--attack {measure}: the study did not run it; choose from {known}")
         return found
 

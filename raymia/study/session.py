@@ -16,13 +16,15 @@ from raymia.engine import cluster as ray_cluster
 from raymia.errors import InputError, RunError
 from raymia.metrics.summary import Row
 from raymia.recipes.blueprint import models
+from raymia.recipes.recipe import Recipe
 from raymia.records import Records, check_source, load_records
-from raymia.records.plan_choice import plan_for
+from raymia.records.plan_choice import decided, plan_for
 from raymia.report.live import LiveView
 from raymia.report.summary import best_trade_off
 from raymia.space import Space
 from raymia.study.facts import DataFacts, facts_of, recall_facts, remember_facts
 from raymia.study.folder import StudyFolder, check_name, check_place
+from raymia.study.history import History, told_sessions, wall_seconds
 from raymia.study.place import place_of
 from raymia.study.price import price
 from raymia.study.publish import (
@@ -97,8 +99,8 @@ class Session:
             if attack in attacks[:number]:
                 raise InputError(f"attacks: {attack} is given twice; give each once")
         records = check_source(self.config.data.dataset, self.config.data.limit)
-        plan = self.config.plan
-        plan_for(records, plan, 0, plan.targets - 1, self.space.needs_reserve)
+        plan = decided(self.config.plan, self.space.needs_reserve)
+        plan_for(records, plan, 0, plan.targets - 1)
 
     def _known_study(self) -> Study | None:
         """The study, when its data are known without Ray."""
@@ -120,12 +122,15 @@ class Session:
         return 0
 
     def _finish_complete(self, study: Study, folder: StudyFolder, found: Standing) -> int:
+        # First: what other studies made, this one has not listed yet.
+        folder.write_text(REFERENCES, references([recipe for _, recipe in found.settings]))
+        history = History(told_sessions(folder.record()), built={})
         self._say_reused(found)
         measured = read_measured(found.settings, self.store)
-        with self._tracker(study, folder) as tracker:
+        with self._tracker(study, folder, history) as tracker:
             for one in measured:
                 tracker.trial(trial_record(study, one, folder, self.store))
-            return self._finish(study, folder, measured, [], tracker, time.time())
+            return self._finish(study, folder, measured, [], tracker, history)
 
     def _run_on(self, cluster: ray_cluster.Cluster) -> int:
         from raymia.engine.read import read_records
@@ -144,21 +149,24 @@ class Session:
     def _search(
         self, study: Study, folder: StudyFolder, cluster: ray_cluster.Cluster, records: Records, started: float
     ) -> int:
+        # Listed before it is looked for.
+        _list_too(folder, study.recipes)
         found = standing(study, self.store)
+        _list_too(folder, [recipe for _, recipe in found.settings])
+        history = History(told_sessions(folder.record()), started)
         self._say_facts(study.facts)
         self._say_reused(found)
         for name in found.damaged:
             self._say(f"damaged, will be rebuilt: {name}", style="yellow")
-        folder.write_record(study, "running")
-        folder.write_text(REFERENCES, references([recipe for _, recipe in found.settings]))
+        folder.write_record(study, "running", history.told(ended=False))
         folder.forget_failures()
         try:
-            with self._tracker(study, folder) as tracker:
-                measured, failures = self._try_settings(study, folder, cluster, records, found, tracker)
-                return self._finish(study, folder, measured, failures, tracker, started)
+            with self._tracker(study, folder, history) as tracker:
+                measured, failures = self._try_settings(study, folder, cluster, records, found, tracker, history)
+                return self._finish(study, folder, measured, failures, tracker, history)
         except BaseException:
             if folder.status == "running":
-                folder.write_record(study, "interrupted")
+                folder.write_record(study, "interrupted", history.told(ended=True))
             raise
 
     def _try_settings(
@@ -169,6 +177,7 @@ class Session:
         records: Records,
         found: Standing,
         tracker: Tracker,
+        history: History,
     ) -> tuple[list[MeasuredSetting], list[tuple[str, str]]]:
         """Run the trials under the live view: the measured settings in order, and (setting, reason) of the failed."""
         from raymia.study.run import Audience, Trials, failed_settings, run_trials
@@ -176,16 +185,19 @@ class Session:
         measured: dict[int, MeasuredSetting] = {}
 
         def ordered(trials: Trials) -> None:
-            folder.write_text(REFERENCES, references([recipe for _, recipe in (*found.settings, *trials.settings)]))
+            _list_too(folder, [trials.settings[-1][1]])
 
         def finished(trials: Trials, number: int) -> None:
             if number in trials.done:
                 [measured[number]] = read_measured([trials.settings[number]], self.store)
                 tracker.trial(trial_record(study, measured[number], folder, self.store, trials.started[number]))
                 trials.best = best_trade_off(table(study, [measured[one] for one in sorted(measured)], self.store))
+            folder.write_record(study, "running", history.told(ended=False))
 
         with LiveView(self.console, self.quiet) as view:
             trials = run_trials(study, self.store, cluster, records, found, Audience(view, ordered, finished))
+        history.built = trials.tally.built
+        folder.write_text(REFERENCES, references([recipe for _, recipe in trials.settings]))
         for name in dict.fromkeys(trials.tally.damaged):
             if name not in found.damaged:
                 self._say(f"damaged, rebuilt: {name}", style="yellow")
@@ -204,30 +216,35 @@ class Session:
         measured: list[MeasuredSetting],
         failures: list[tuple[str, str]],
         tracker: Tracker,
-        started: float,
+        history: History,
     ) -> int:
         if not measured:
-            folder.write_record(study, "failed", failures=failures)
+            folder.write_record(study, "failed", history.told(ended=True), failures=failures)
             raise RunError("no setting could be measured: " + "; ".join(f"{name}: {why}" for name, why in failures))
         found = table(study, measured, self.store)
         paths = write_report(study, folder, measured, found, self.store)
         paths += self.more(folder.path, found) if self.more else []
+        if self.store.fresh is not None:
+            history.earlier = []
+        told = history.told(ended=True)
         cost = {
-            "wall_seconds": round(time.time() - started, 1),
+            "wall_seconds": wall_seconds(told),
             "device_seconds": round(device_seconds([one.recipe for one in measured], self.store), 1),
             "models": len(models(one.recipe for one in measured)),
         }
         left_out = {one.recipe.label: one.recipe.left_out for one in measured if one.recipe.left_out}
         against = robustness_lines(study, measured)
-        folder.write_record(study, "complete", failures=failures, cost=cost, left_out=left_out, robustness=against)
+        more = {"failures": failures, "cost": cost, "left_out": left_out, "robustness": against}
+        folder.write_record(study, "complete", told, **more)
         tracker.study_finished({"device_seconds": cost["device_seconds"]}, [*paths, folder.path / "study.json"])
         tracker.close()
         self._say_end(folder, found, failures, [*left_out_lines(left_out), *against], tracker)
         return 1 if failures else 0
 
-    def _tracker(self, study: Study, folder: StudyFolder) -> Tracker:
+    def _tracker(self, study: Study, folder: StudyFolder, history: History) -> Tracker:
         experiment = f"raymia/{study.dataset}"
-        record = study_record(study, folder.name, self.tags)
+        commit = history.told(ended=False)["git_commit"] or "unknown"
+        record = study_record(study, folder.name, {"raymia.git_commit": commit, **self.tags})
         return Tracker.open(self.uri, experiment, record, folder.path / "unsent.jsonl")
 
     def _say_facts(self, facts: DataFacts) -> None:
@@ -262,6 +279,12 @@ class Session:
         uri = self.uri
         how = f"mlflow ui --backend-store-uri {uri}" if uri.startswith("sqlite:") else uri
         self._say(f"MLflow   {how}")
+
+
+def _list_too(folder: StudyFolder, recipes: Sequence[Recipe]) -> None:
+    """Add what these stand on to the list of what is used; a search that resumes names its settings by and by."""
+    names = dict.fromkeys((folder.read_text(REFERENCES) + references(recipes)).splitlines())
+    folder.write_text(REFERENCES, "".join(f"{name}\n" for name in names))
 
 
 def _settings(study: Study) -> str:

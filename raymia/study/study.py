@@ -1,13 +1,14 @@
 """A study put together: its resolved settings, its recipes, its name. Nothing has been trained yet."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from raymia.adversarial import crafts
 from raymia.config import Evaluation, ModelConfig, StudyConfig
 from raymia.engine.precision import resolve_precision
 from raymia.errors import InputError
@@ -16,14 +17,15 @@ from raymia.metrics.leakage import lowest_resolved_fpr
 from raymia.models import build_model, model_source_digest
 from raymia.recipes.blueprint import Blueprint
 from raymia.recipes.ground import Ground
-from raymia.recipes.rehearsal import noise_like, untrained
+from raymia.recipes.model import ModelRecipe
+from raymia.recipes.recipe import Recipe
+from raymia.recipes.rehearsal import rehearse
 from raymia.recipes.result import ResultRecipe
-from raymia.records.plan import Role
+from raymia.records.plan import Role, poisson_membership
+from raymia.records.plan_choice import decided
 from raymia.space import Setting, Space
 from raymia.study.facts import DataFacts
-from raymia.training.defense import Composed
-from raymia.training.loop import Plan, begin
-from raymia.training.run import Alone
+from raymia.training.defense import Composed, Defense, overrides
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ def assemble(config: StudyConfig, space: Space, facts: DataFacts) -> Study:
         name for name in get_args(Evaluation) if name in {*config.robustness.evaluations, *space.evaluations}
     )
     robustness = config.robustness.model_copy(update={"evaluations": evaluations})
-    resolved = {"model": model, "training": training, "diffusion": diffusion, "robustness": robustness}
+    plan = decided(config.plan, space.needs_reserve)
+    resolved = {"plan": plan, "model": model, "training": training, "diffusion": diffusion, "robustness": robustness}
     config = config.model_copy(update=resolved)
     if training.augmentation != "none" and len(facts.input_shape) == 1:
         raise InputError("training.augmentation: feature vectors cannot be flipped or cropped; set it to none")
@@ -99,7 +102,7 @@ def assemble(config: StudyConfig, space: Space, facts: DataFacts) -> Study:
         source_digest=model_source_digest(model.name),
         device=device,
     )
-    study = Study(config, space, facts, Blueprint(ground, space.stop_epochs(training.epochs), space.needs_reserve))
+    study = Study(config, space, facts, Blueprint(ground, space.stop_epochs(training.epochs)))
     _check_plan(study)
     _check_objectives(study)
     _check_trainings(study)
@@ -124,6 +127,20 @@ def _check_plan(study: Study) -> None:
         raise InputError(
             f"plan.part_size: {members} members are too few to train and attack; give {4 * max(workers, 2)} or more"
         )
+    _check_coins(study.config)
+
+
+def _check_coins(config: StudyConfig) -> None:
+    """Their coins may leave a target all canaries, or none: then nothing tells members from others."""
+    if not (canaries := config.plan.canaries):
+        return
+    for target in range(config.plan.targets):
+        drawn = poisson_membership(canaries, seed=config.seed, target=target)
+        if drawn.all() or not drawn.any():
+            raise InputError(
+                f"plan.canaries is {canaries}: target {target} would train on {'all' if drawn.all() else 'none'} of "
+                "them; give 20 or more"
+            )
 
 
 def _check_objectives(study: Study) -> None:
@@ -140,16 +157,23 @@ def _check_objectives(study: Study) -> None:
 
 
 def _check_trainings(study: Study) -> None:
-    """Begin one training of each composition that asks something of the model, on noise: a refusal comes before any."""
-    ground, config = study.blueprint.ground, study.config.training
-    members = len(study.blueprint.plan(0)[Role.TARGET_IN])
+    """Begin one training of each composition, on noise: a refusal comes before any model trains.
+
+    Of the parts that need no artifact, which would have to be made first.
+    """
+    ground, members = study.blueprint.ground, study.blueprint.plan(0)[Role.TARGET_IN]
     for composition in study.space.compositions:
-        asking = Composed(tuple(part for part in composition.parts if crafts(part) or part.demands_per_sample))
-        if asking.parts:
-            rows, last = noise_like(ground, members), frozenset({config.epochs})
-            plan = Plan(rows, ground.classes, config, asking, 0, last)
-            with torch.random.fork_rng():
-                begin(lambda: untrained(ground), plan, Alone(), torch.device("cpu"))
+        alone = tuple(
+            part for part in composition.parts if not part.needs_reserve and not _required(part, ground, members)
+        )
+        if any(overrides(part, "prepare") for part in alone):
+            rehearse(ground, Composed(alone), len(members))
+
+
+def _required(part: Defense, ground: Ground, members: NDArray[np.int64]) -> Sequence[Recipe]:
+    """The artifacts that a model under this defense needs. Raises InputError for what the defense refuses."""
+    nobody, last = np.zeros(0, dtype=np.int64), frozenset({ground.config.training.epochs})
+    return ModelRecipe(ground, Composed((part,)), members, nobody, ("target", 0), last).requires()
 
 
 def _domains(defenses: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from raymia.errors import InputError
 from raymia.files import write_whole
 from raymia.metrics.table import write_csv
 from raymia.metrics.verification import Row, to_verify, verified_settings
-from raymia.records.plan_choice import plan_for
+from raymia.records.plan_choice import decided, plan_for
 from raymia.report.verification import verification_markdown, verification_rows
 from raymia.seeds import derive_seed
 from raymia.space import Space
-from raymia.study.finished import read_finished
+from raymia.study.finished import FinishedStudy, read_finished
 
 DISJOINT = "on records that the search did not use"
 REDRAWN = "redrawn, not disjoint: fresh seeds on the records of the search"
@@ -41,8 +41,7 @@ def plan_verification(folder: Path, references: int, targets: int | None) -> Ver
     """
     study = read_finished(folder)
     config, of = study.config, f"verification of {study.title}"
-    reserve = study.space(study.settings, of).needs_reserve
-    plan, records = _plan(config, int(study.record["data"]["records"]), references, targets, reserve)
+    plan, records = _plan(study, references, targets)
     verified = config.model_copy(
         update={
             "seed": derive_seed(config.seed, "verification") % 2**31,
@@ -64,15 +63,18 @@ def write_verification(plan: Verification, folder: Path, rows: Sequence[Row]) ->
     return [csv, page]
 
 
-def _plan(
-    config: StudyConfig, records: int, references: int, targets: int | None, reserve: bool
-) -> tuple[PlanConfig, str]:
+def _plan(study: FinishedStudy, references: int, targets: int | None) -> tuple[PlanConfig, str]:
+    """The search's plan for fresh targets, its parts as large, and what to say of its records."""
+    config, count = study.config, int(study.record["data"]["records"])
     changes: dict[str, Any] = {"references": references, "targets": targets or config.plan.targets}
-    redrawn = config.plan.model_copy(update=changes)
+    # Of the search's settings not all are verified, and a part of its own changes everybody's.
+    redrawn = decided(config.plan, study.space(study.settings, "").needs_reserve).model_copy(update=changes)
+    if config.plan.apart_from is not None:
+        return redrawn, REDRAWN
     searched = SearchedPlans(seed=config.seed, targets=config.plan.targets)
     apart = redrawn.model_copy(update={"apart_from": searched})
     try:
-        plan_for(records, apart, 0, 0, reserve)
+        plan_for(count, apart, 0, 0)
     except InputError:
         return redrawn, REDRAWN
     return apart, DISJOINT

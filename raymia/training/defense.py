@@ -154,6 +154,13 @@ class Defense:
         """The records and targets to train on, from the plain ones. inputs: the built artifacts of `requires`."""
         return rows
 
+    def row_count(self, context: Context, required: Mapping[str, Any], rows: int) -> int:
+        """How many rows `training_set` will have, of so many plain ones, told before anything is made.
+
+        required: the recipes of `requires`. Only a study's price depends on it.
+        """
+        return rows
+
     def prepare(self, run: "Run") -> None:
         """Wrap or replace the run's model, optimizer or sampler before the first step."""
 
@@ -189,19 +196,47 @@ class Defense:
 
 @dataclass(frozen=True)
 class Composed:
-    """Several defenses as one; hooks run in the order written. Raises InputError where two replace the same hook."""
+    """Several defenses as one; hooks run in the order written. Raises InputError where one would undo another."""
 
     parts: tuple[Defense, ...]
 
     def __post_init__(self) -> None:
+        self._check_sole()
+        self._check_own_training()
+        self._check_order()
+        self._check_per_sample()
+
+    def _check_sole(self) -> None:
         taken: dict[str, str] = {}
         for part in self.parts:
-            for hook in part.sole:
+            # Only one part's answers are given, whatever it says of itself.
+            for hook in part.sole | ({"release"} if overrides(part, "release") else set()):
                 if hook in taken:
                     raise InputError(
                         f"defenses {taken[hook]} and {part.name} both replace {hook!r} and cannot be combined: keep one"
                     )
                 taken[hook] = part.name
+
+    def _check_own_training(self) -> None:
+        others = [part.name for part in self.parts if part.name != "none" and "training" not in part.sole]
+        for part in self.parts:
+            if "training" in part.sole and others:
+                raise InputError(
+                    f"defenses {part.name} and {others[0]} cannot be combined: {part.name} trains by a function of its "
+                    f"own, which {others[0]} does not reach; leave one out"
+                )
+
+    def _check_order(self) -> None:
+        """What makes the training set anew would drop the targets and the losses of the parts before it."""
+        for place, part in enumerate(self.parts):
+            for earlier in self.parts[:place] if "training_set" in part.sole else ():
+                if overrides(earlier, "training_set") or overrides(earlier, "losses"):
+                    raise InputError(
+                        f"defenses {earlier.name} and {part.name}: {part.name} makes the training set and would undo "
+                        f"{earlier.name}; write {part.name} before it"
+                    )
+
+    def _check_per_sample(self) -> None:
         for demanding in self.parts:
             for other in self.parts:
                 if demanding.demands_per_sample and not other.per_sample:
@@ -229,12 +264,13 @@ class Composed:
     def training_set(self, context: Context, inputs: Mapping[str, Any], rows: TrainingSet) -> TrainingSet:
         """Each part's training set made from the one before."""
         for part in self.parts:
-            own = {
-                name.removeprefix(f"{part.name}/"): value
-                for name, value in inputs.items()
-                if name.startswith(f"{part.name}/")
-            }
-            rows = part.training_set(context, own, rows)
+            rows = part.training_set(context, _own(part, inputs), rows)
+        return rows
+
+    def row_count(self, context: Context, required: Mapping[str, Any], rows: int) -> int:
+        """The rows of that set, told before it is made."""
+        for part in self.parts:
+            rows = part.row_count(context, _own(part, required), rows)
         return rows
 
     def prepare(self, run: "Run") -> None:
@@ -267,18 +303,29 @@ class Composed:
     @property
     def fitting(self) -> tuple[Defense, ...]:
         """The parts that fit something to the finished model."""
-        return tuple(part for part in self.parts if type(part).fit is not Defense.fit)
+        return tuple(part for part in self.parts if overrides(part, "fit"))
 
     def fit(self, context: Context, answers: Answers) -> dict[str, dict[str, Tensor]]:
         """What each of them fits, by its name."""
         return {part.name: part.fit(context, answers) for part in self.fitting}
 
     def release(self, model: nn.Module, inputs: Tensor, fitted: Mapping[str, Mapping[str, Tensor]]) -> Tensor:
-        """The model's answers as the last part that changes them gives them. fitted: as `fit` gave it."""
-        for part in reversed(self.parts):
-            if type(part).release is not Defense.release:
+        """The model's answers as the part that changes them gives them. fitted: as `fit` gave it."""
+        for part in self.parts:
+            if overrides(part, "release"):
                 return part.release(model, inputs, fitted.get(part.name, {}))
         return Defense().release(model, inputs, {})
+
+
+def overrides(part: Defense, hook: str) -> bool:
+    """Whether it has that hook of its own."""
+    return getattr(type(part), hook) is not getattr(Defense, hook)
+
+
+def _own(part: Defense, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """A part's own of what is named `<defense>/<name>`, by name."""
+    own = f"{part.name}/"
+    return {name.removeprefix(own): value for name, value in inputs.items() if name.startswith(own)}
 
 
 def _bind(hook: Callable[..., Any], run: "Run", batch: Batch, inner: Callable[[], Any]) -> Callable[[], Any]:

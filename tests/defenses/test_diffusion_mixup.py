@@ -212,14 +212,22 @@ def test_crossed_batches_are_whole_pairs_for_every_worker(generated: int, real: 
                 assert (share[1::2] >= generated).all()
 
 
-def test_two_crossed_epochs_pass_over_the_generated_images_once_and_over_the_real_ones_evenly() -> None:
-    epochs = crossed(12, 5, 1, 8)
-    numbers = np.concatenate([numbers for epoch in epochs for numbers in epoch])
-    assert sorted(numbers[numbers < 12]) == list(range(12))
-    for epoch in epochs:
-        counts = np.bincount(np.concatenate(epoch), minlength=17)[12:]
-        assert counts.sum() == 6
-        assert counts.max() - counts.min() <= 1
+def test_crossed_epochs_take_as_many_steps_as_plain_ones() -> None:
+    for epoch in crossed(40, 10, 1, 10):
+        assert [len(numbers) for numbers in epoch] == [10] * 5  # as 50 rows in batches of 10
+
+
+def test_crossed_epochs_pass_over_both_kinds_evenly_and_in_new_orders() -> None:
+    epochs = [np.concatenate(epoch) for epoch in crossed(12, 5, 1, 8)]
+    assert [len(numbers) for numbers in epochs] == [16, 16]
+    generated = [numbers[numbers < 12] for numbers in epochs]
+    # Sixteen of twelve: each once, before any a second time.
+    first = np.concatenate(generated)[:12]
+    assert sorted(first) == list(range(12))
+    counts = np.bincount(np.concatenate(epochs), minlength=17)
+    assert counts[:12].max() - counts[:12].min() <= 1
+    assert counts[12:].max() - counts[12:].min() <= 1
+    assert list(generated[0]) != list(generated[1])
 
 
 def test_alpha_0_mixes_nothing() -> None:

@@ -31,7 +31,9 @@ def _cluster(*shapes: tuple[float, float]) -> Cluster:
     ("engine", "shapes", "complaint"),
     [
         ({"workers_per_model": 3}, [(2, 0)], r"engine.workers_per_model × .* is 3, the cluster has 2 CPUs"),
-        ({"threads_per_worker": 5}, [(2, 0), (2, 0)], r"engine.threads_per_worker is 5, the cluster has 4 CPUs"),
+        ({"threads_per_worker": 5}, [(2, 0), (2, 0)], r"engine.threads_per_worker is 5, the cluster has 4 CPUs: lower"),
+        # A head that trains nothing, and workers that nothing has asked for yet.
+        ({}, [(0, 0)], r"is 1, the cluster has 0 CPUs: start a worker node first \(min_workers: 1 "),
         ({"gpus_per_worker": 1}, [(8, 0)], r"asks for 1 GPUs a model, the cluster has 0: set engine.gpus_per_worker=0"),
         ({"gpus_per_worker": 1, "workers_per_model": 4}, [(8, 2)], r"asks for 4 GPUs a model, the cluster has 2"),
         # Enough of everything together, but no node has it at once.

@@ -10,7 +10,6 @@ from raymia.metrics import bootstrap
 from raymia.metrics.bootstrap import (
     balanced_accuracy_metric,
     cluster_draws,
-    cluster_interval,
     record_draws,
     tpr_interval,
     tpr_metric,
@@ -25,6 +24,7 @@ from raymia.metrics.intervals import (
     Interval,
     fixed_balanced_accuracy,
     paired_t_interval,
+    resampled_t_interval,
     t_interval,
     wilson,
 )
@@ -178,10 +178,10 @@ def test_cluster_draws_take_whole_targets() -> None:
     assert len(possible) > 5
 
 
-def test_cluster_interval_agrees_with_student_t_for_a_mean() -> None:
+def test_resampled_interval_agrees_with_student_t_for_a_mean() -> None:
     values = np.array([0.55, 0.60, 0.58, 0.66, 0.61])
     picks = np.random.default_rng(3).integers(0, 5, (40_000, 5))
-    interval = cluster_interval(float(values.mean()), values[picks].mean(axis=1), 5)
+    interval = resampled_t_interval(float(values.mean()), values[picks].mean(axis=1), 5)
     expected = t_interval(list(values))
     assert expected is not None
     assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), abs=1e-3)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from raymia.errors import InputError
+from raymia.metrics.intervals import Interval
 from raymia.metrics.results import WORST
 from raymia.metrics.summary import POOLED
 from raymia.metrics.verification import to_verify, verified_settings
@@ -14,12 +15,15 @@ Row = dict[str, Any]
 
 
 def rows_of(setting: str, aucs: dict[str, list[float]], accuracy: float = 0.8, **more: Any) -> list[Row]:
-    base = {"setting": setting, "defense": setting.split()[0], "population": "all", "test_accuracy": accuracy, **more}
-    return [
-        {**base, "attack": attack, "seed": seed, "auc": auc}
+    """A row for each target, with an interval of the records .04 wide, and the pooled one that ends a table."""
+    ends = {"test_accuracy_low": accuracy - 0.02, "test_accuracy_high": accuracy + 0.03}
+    base = {"setting": setting, "defense": setting.split()[0], "population": "all", "test_accuracy": accuracy} | ends
+    each = [
+        {**base, **more, "attack": attack, "seed": seed, "auc": auc, "auc_low": auc - 0.02, "auc_high": auc + 0.02}
         for attack, values in aucs.items()
         for seed, auc in enumerate(values)
     ]
+    return [*each, {**base, **more, "seed": POOLED, "attack": WORST, "auc": 1.0}]
 
 
 def test_optimism_is_fresh_less_searched_of_the_attack_the_search_found_worst() -> None:
@@ -37,14 +41,53 @@ def test_optimism_is_fresh_less_searched_of_the_attack_the_search_found_worst() 
 
 def test_the_gap_is_paired_by_target_and_holds_for_all_attacks_at_once() -> None:
     searched = rows_of("mixup", {"loss": [0.6, 0.7, 0.8]})
-    fresh = rows_of("mixup", {"loss": [0.6, 0.7, 0.8], "lira": [0.7, 0.8, 0.9], "rmia": [0.55, 0.65, 0.76]})
+    fresh = rows_of("mixup", {"loss": [0.6, 0.7, 0.8], "lira": [0.7, 0.8, 0.901], "rmia": [0.55, 0.65, 0.76]})
     [found] = verified_settings(searched, fresh)
-    assert found.gap.value == pytest.approx(0.1)
+    assert found.gap.value == pytest.approx(0.1, abs=1e-3)
     assert found.gap.interval is not None
-    # The paired differences are .1 on every target: no doubt from pairing, whatever the targets' own spread.
-    assert found.gap.interval.low == pytest.approx(0.1)
+    # The paired differences are .1 on nearly every target: little doubt, whatever the targets' own spread.
+    assert found.gap.interval.low == pytest.approx(0.1, abs=0.01)
     assert found.strong_auc.interval is not None
     assert found.strong_auc.interval.high - found.strong_auc.interval.low > 0.2
+
+
+def test_targets_that_agree_leave_the_doubt_of_the_records() -> None:
+    same = {"loss": [0.6, 0.6, 0.6], "lira": [0.7, 0.7, 0.7]}
+    [found] = verified_settings(rows_of("mixup", same), rows_of("mixup", same))
+    for measured in (found.searched_auc, found.weak_auc, found.strong_auc):
+        assert measured.interval is not None
+        assert measured.interval.width > 0.035
+    # Newcombe, of two intervals .04 wide about the same value: √2 times as wide.
+    assert found.optimism.interval is not None
+    assert (found.optimism.interval.low, found.optimism.interval.high) == pytest.approx((-0.0283, 0.0283), abs=1e-4)
+    assert found.gap.value == pytest.approx(-0.1)  # lira was the worst of the search already
+    # Equal on paper: sums of thirds that differ in their last digits.
+    rounded = {"loss": [0.1 + 0.2, 0.3, 0.3]}
+    [found] = verified_settings(rows_of("mixup", rounded), rows_of("mixup", rounded))
+    assert found.searched_auc.interval is not None
+    assert found.searched_auc.interval.width > 0.035
+
+
+def test_a_gap_that_is_the_same_on_every_target_has_the_doubt_of_the_records() -> None:
+    fresh = rows_of("mixup", {"loss": [0.5, 0.625, 0.75], "lira": [0.625, 0.75, 0.875]})
+    [found] = verified_settings(rows_of("mixup", {"loss": [0.6, 0.6, 0.6]}), fresh)
+    assert found.gap.value == pytest.approx(0.125)
+    assert found.gap.interval is not None
+    assert found.gap.interval.low < 0.11
+    assert found.gap.interval.high > 0.14
+
+
+def test_accuracies_are_those_of_the_table_with_its_intervals() -> None:
+    robust = {f"robust_accuracy_pgd20{end}": value for end, value in (("", 0.0), ("_low", 0.0), ("_high", 0.037))}
+    searched = rows_of("mixup", {"loss": [0.6, 0.7]}, accuracy=0.8, **robust)
+    [found] = verified_settings(searched, rows_of("mixup", {"loss": [0.6, 0.7]}, accuracy=0.7, **robust))
+    for measured, value in ((found.searched_accuracy, 0.8), (found.accuracy, 0.7)):
+        assert measured.value == value
+        assert measured.interval == Interval(value - 0.02, value + 0.03)
+    # Of models that withstand nothing, on every target.
+    [before, after] = found.robust["pgd20"]
+    assert before == after
+    assert after.interval == Interval(0.0, 0.037)
 
 
 def test_the_strongest_attacks_interval_holds_for_all_it_was_picked_from() -> None:
@@ -67,7 +110,7 @@ def test_one_target_has_no_interval() -> None:
 def test_pooled_rows_and_generators_are_no_targets() -> None:
     searched = [
         *rows_of("mixup", {"loss": [0.6, 0.7]}),
-        {**rows_of("mixup", {"loss": [0.9]})[0], "seed": POOLED},
+        {**rows_of("mixup", {"loss": [0.9]})[0], "seed": POOLED, "attack": "loss"},
         {**rows_of("mixup", {"denoising_loss": [0.99]})[0], "population": "generator"},
     ]
     [found] = verified_settings(searched, searched)

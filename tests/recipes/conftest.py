@@ -73,8 +73,9 @@ def space_of(*entries: Any, name: str = "own") -> Space:
 def study_of(records: Records, *entries: Any, **changes: Any) -> tuple[Blueprint, list[Setting]]:
     """The blueprint of a study over these entries, and its settings. changes: `training__epochs=3`."""
     space = space_of(*(entries or ({"none": None},)))
-    ground = ground_of(records, {name.replace("__", "."): value for name, value in changes.items()})
-    blueprint = Blueprint(ground, space.stop_epochs(ground.config.training.epochs), space.needs_reserve)
+    given = {name.replace("__", "."): value for name, value in changes.items()}
+    ground = ground_of(records, {"plan.reserve": space.needs_reserve, **given})
+    blueprint = Blueprint(ground, space.stop_epochs(ground.config.training.epochs))
     return blueprint, space.settings(0)
 
 

@@ -66,7 +66,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
 def result_of(records: Records, function: str = "fit", targets: int = 1) -> ResultRecipe:
     space = custom_space(f"own_recipe_of_a_test:{function}")
     ground = ground_of(records, {"plan.targets": targets})
-    blueprint = Blueprint(ground, space.stop_epochs(ground.config.training.epochs), space.needs_reserve)
+    blueprint = Blueprint(ground, space.stop_epochs(ground.config.training.epochs))
     return blueprint.result(space.settings(0)[1])
 
 

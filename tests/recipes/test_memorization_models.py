@@ -115,7 +115,7 @@ def test_records_learned_by_heart_are_told_from_those_learned_from_others(
     for records in (digits, noise):
         ground = ground_of(records, changes)
         perceptron = ground.config.model_copy(update={"model": ModelConfig(name="mlp", options={"hidden": (64,)})})
-        blueprint = Blueprint(replace(ground, config=perceptron), {}, False)
+        blueprint = Blueprint(replace(ground, config=perceptron), {})
         [owned] = memorization_models(blueprint, 16)
         bench = Bench(records, store)
         for one in owned.answers:

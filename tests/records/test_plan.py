@@ -240,4 +240,4 @@ def test_a_replication_needs_its_records_and_its_models() -> None:
 def test_plans_that_contradict_themselves_are_refused(changes: dict[str, object]) -> None:
     plan = PlanConfig.model_validate({"part_size": 10, "references": 16, **changes})
     with pytest.raises(InputError, match=r"set it to quad|plan\.kind quad"):
-        plan_for(200, plan, 0, 0, False)
+        plan_for(200, plan, 0, 0)

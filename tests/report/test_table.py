@@ -152,6 +152,22 @@ def test_one_seed_shows_no_interval_it_does_not_have(study) -> None:
     assert table.count("one seed: no paired interval") == 5
 
 
+def test_a_pick_that_undefended_betters_is_not_praised(study) -> None:
+    rows = study("mixup")
+    for row in pooled(rows, "worst"):
+        if row["defense"] != "none":
+            row["auc"], row["test_accuracy"] = 0.9, 0.75
+    base = next(row for row in pooled(rows, "worst") if row["defense"] == "none")
+    base["auc"], base["test_accuracy"] = 0.8, 0.76
+    best = best_trade_off(rows)
+    assert best is not None
+    assert best.endswith("(undefended: 0.800 at 76.0%), which no defense betters")
+    base["test_accuracy"] = 0.74  # then accuracy is bought
+    best = best_trade_off(rows)
+    assert best is not None
+    assert best.endswith("(undefended: 0.800 at 74.0%)")
+
+
 def test_the_summary_counts_and_names(study) -> None:
     rows = study("mixup")
     lines = squeezed(" ".join(summary_lines(rows)))

@@ -149,7 +149,7 @@ def test_the_folder_of_another_study_is_refused_with_what_differs(
 ) -> None:
     folder = StudyFolder(tmp_path, "mine")
     folder.path.mkdir()
-    folder.write_record(study(), "complete")
+    folder.write_record(study(), "complete", {})
     folder.check(study())
     with pytest.raises(Exception, match="--name mine") as refused:
         folder.check(study(**changes))
