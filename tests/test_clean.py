@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from raymia.clean import REFERENCES, clean
+from raymia.clean import REFERENCES, clean, unused_artifacts
 from raymia.commands import guarded
 from raymia.store import Store
 from raymia.study.lock import held
@@ -103,6 +103,7 @@ def test_what_a_study_lists_and_makes_meanwhile_stays(results: Path, monkeypatch
         return look(store)
 
     monkeypatch.setattr(Store, "names", names_of_a_running_study)
+    assert not made & unused_artifacts(results, Store(str(results / "artifacts"))).keys()
     run("--results", str(results), "--yes")
     monkeypatch.undo()
     assert made

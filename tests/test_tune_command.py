@@ -84,6 +84,8 @@ BAD = {
     "name empty": (["--name", ""], "--name '': cannot name a study's folder; give a plain word"),
     "name taken": (["--name", "artifacts"], "--name 'artifacts': cannot name a study's folder"),
     "results empty": (["--results", ""], "--results: is empty; give a folder"),
+    "results of no kind": (["--results", "foo://bucket"], "--results foo://bucket: Unrecognized filesystem type"),
+    "results relative": (["--results", "file://bucket"], "--results file://bucket: File URI cannot be relative"),
     "space and train": (
         ["--train", "a:b", "--space", "all"],
         "--train measures your own training: it takes no --space",

@@ -25,7 +25,7 @@ class Pace:
 def pace_of(config: DiffusionConfig, input_shape: tuple[int, int, int], classes: int, device: torch.device) -> Pace:
     """Time the network of these settings (precision resolved) on noise, with the threads that torch has now."""
     count = min(_BATCH[device.type], config.batch_size)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([]):
         denoiser = placed(build_denoiser(config, input_shape, classes), device)
         batch = torch.randn(count, *input_shape).to(device)
     times = labels = torch.zeros(count, dtype=torch.int64, device=device)

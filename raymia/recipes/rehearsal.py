@@ -19,7 +19,7 @@ _FEW = 4
 
 def untrained(ground: Ground) -> Classifier:
     """The study's model, as it is before training; torch's random state stays as it was."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         return build_model(ground.config.model.name, ground.input_shape, ground.classes, ground.config.model.options)
 
 
@@ -42,7 +42,7 @@ def rehearse(ground: Ground, defense: Composed, members: int) -> None:
     group = _OneOf(ground.config.engine.workers_per_model)
     few = max(2 * group.world, _FEW)
     part_of = tuple(part for part in defense.parts if not part.demands_per_sample)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         begin(lambda: untrained(ground), _plan(ground, config, defense, members), group, _CPU)
         plan = _plan(ground, config.model_copy(update={"batch_size": few}), Composed(part_of), few)
         run = begin(lambda: untrained(ground), plan, group, _CPU)

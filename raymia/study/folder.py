@@ -119,10 +119,11 @@ class StudyFolder:
         """Keep why a setting failed, in full."""
         self.write_text(f"{_FAILURE}{number}.txt", story)
 
-    def read_text(self, name: str) -> str:
-        """A file of the folder; empty where there is none."""
+    def add_lines(self, name: str, text: str) -> None:
+        """Add to a file of the folder those lines that it lacks."""
         path = self.path / name
-        return path.read_text(encoding="utf-8") if path.is_file() else ""
+        there = path.read_text(encoding="utf-8") if path.is_file() else ""
+        self.write_text(name, "".join(f"{line}\n" for line in dict.fromkeys((there + text).splitlines())))
 
     def write_text(self, name: str, text: str) -> Path:
         """Replace a file of the folder as a whole."""

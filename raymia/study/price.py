@@ -22,7 +22,7 @@ from raymia.store import Store
 from raymia.study.disk import KEPT, classifier_bytes, generator_bytes, image_bytes
 from raymia.study.standing import exists, present_names
 from raymia.study.study import Study
-from raymia.study.timing import generator_seconds, seconds_a_pass, seconds_a_row, timing_device
+from raymia.study.timing import generator_seconds, gpus_here, seconds_a_pass, seconds_a_row, timing_device
 from raymia.training.defense import Composed, Defense
 
 _PRICED = ("models", "generators", "synthetic", "robustness")
@@ -193,8 +193,7 @@ def _evaluating(evaluations: Sequence[Recipe], ground: Ground, device: torch.dev
 
 def _at_once(engine: EngineConfig) -> int:
     """Models that find room on this machine at a time."""
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    here = Cluster(("this machine",), ((os.cpu_count() or 1, gpus),), joined=False)
+    here = Cluster(("this machine",), ((os.cpu_count() or 1, gpus_here()),), joined=False)
     return max(1, here.room(engine) // engine.workers_per_model)
 
 

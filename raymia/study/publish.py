@@ -24,7 +24,7 @@ from raymia.records.plan import Role
 from raymia.seeds import generator
 from raymia.space import Setting
 from raymia.store import Store
-from raymia.study.folder import StudyFolder, git_commit
+from raymia.study.folder import StudyFolder
 from raymia.study.publish_synthetic import drawing_metrics, quality_metrics, write_synthetic
 from raymia.study.study import Study
 from raymia.tracking_records import StudyRecord, TrialRecord
@@ -191,7 +191,7 @@ def study_record(study: Study, name: str, more: Mapping[str, str]) -> StudyRecor
     if study.config.robustness.evaluations:
         against = study.config.robustness.model_dump(mode="json")
         params |= {f"robustness.{name}": value for name, value in against.items()}
-    tags = {"raymia.data": study.facts.fingerprint, "raymia.git_commit": git_commit() or "unknown", **more}
+    tags = {"raymia.data": study.facts.fingerprint, **more}
     return StudyRecord(study.key, name, params, tags, study.config.to_yaml())
 
 

@@ -16,7 +16,6 @@ from raymia.engine import cluster as ray_cluster
 from raymia.errors import InputError, RunError
 from raymia.metrics.summary import Row
 from raymia.recipes.blueprint import models
-from raymia.recipes.recipe import Recipe
 from raymia.records import Records, check_source, load_records
 from raymia.records.plan_choice import decided, plan_for
 from raymia.report.live import LiveView
@@ -149,10 +148,10 @@ class Session:
     def _search(
         self, study: Study, folder: StudyFolder, cluster: ray_cluster.Cluster, records: Records, started: float
     ) -> int:
-        # Listed before it is looked for.
-        _list_too(folder, study.recipes)
+        # Listed before it is looked for, and only added to: a search that resumes names its settings by and by.
+        folder.add_lines(REFERENCES, references(study.recipes))
         found = standing(study, self.store)
-        _list_too(folder, [recipe for _, recipe in found.settings])
+        folder.add_lines(REFERENCES, references([recipe for _, recipe in found.settings]))
         history = History(told_sessions(folder.record()), started)
         self._say_facts(study.facts)
         self._say_reused(found)
@@ -185,7 +184,7 @@ class Session:
         measured: dict[int, MeasuredSetting] = {}
 
         def ordered(trials: Trials) -> None:
-            _list_too(folder, [trials.settings[-1][1]])
+            folder.add_lines(REFERENCES, references([trials.settings[-1][1]]))
 
         def finished(trials: Trials, number: int) -> None:
             if number in trials.done:
@@ -279,12 +278,6 @@ class Session:
         uri = self.uri
         how = f"mlflow ui --backend-store-uri {uri}" if uri.startswith("sqlite:") else uri
         self._say(f"MLflow   {how}")
-
-
-def _list_too(folder: StudyFolder, recipes: Sequence[Recipe]) -> None:
-    """Add what these stand on to the list of what is used; a search that resumes names its settings by and by."""
-    names = dict.fromkeys((folder.read_text(REFERENCES) + references(recipes)).splitlines())
-    folder.write_text(REFERENCES, "".join(f"{name}\n" for name in names))
 
 
 def _settings(study: Study) -> str:

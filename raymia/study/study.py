@@ -91,7 +91,7 @@ def assemble(config: StudyConfig, space: Space, facts: DataFacts) -> Study:
     config = config.model_copy(update=resolved)
     if training.augmentation != "none" and len(facts.input_shape) == 1:
         raise InputError("training.augmentation: feature vectors cannot be flipped or cropped; set it to none")
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         build_model(model.name, facts.input_shape, facts.classes, model.options)
     ground = Ground(
         config=config,

@@ -23,9 +23,14 @@ _LARGEST_BATCH = 1024
 _SMALLEST_BATCH = 2
 
 
+def gpus_here() -> int:
+    """How many GPUs torch finds on this machine."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def timing_device(ground: Ground) -> torch.device:
     """Where the study will train, if this machine has one of these; else its CPU."""
-    return torch.device("cuda" if ground.device == "cuda" and torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if ground.device == "cuda" and gpus_here() else "cpu")
 
 
 def seconds_a_row(ground: Ground, defense: Composed, batch_size: int, device: torch.device) -> float:

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -42,6 +42,7 @@ def spread(numbers: NDArray[np.int64], rows: int) -> int:
     return int(counts.max() - counts.min())
 
 
+@settings(deadline=None)
 @given(sizes, sizes, batch_sizes)
 def test_consecutive_epochs_are_even_passes_over_each_kind(generated: int, real: int, size: int) -> None:
     """From the first epoch on nobody is taken twice more than another: each permutation is used up before the next."""
@@ -58,6 +59,7 @@ def test_consecutive_epochs_are_even_passes_over_each_kind(generated: int, real:
         assert spread(taken[1::2] - generated, real) <= 1
 
 
+@settings(deadline=None)
 @given(sizes, sizes, batch_sizes, st.sampled_from([1, 2, 3]))
 def test_an_epoch_alone_is_what_it_is_after_the_others(generated: int, real: int, size: int, world: int) -> None:
     gone_on = sampler(generated, real, size, world)
@@ -68,6 +70,7 @@ def test_an_epoch_alone_is_what_it_is_after_the_others(generated: int, real: int
     assert alone == found == again
 
 
+@settings(deadline=None)
 @given(sizes, sizes, st.integers(1, 6), st.sampled_from([1, 2, 3]))
 def test_crossing_takes_as_many_steps_of_the_same_sizes(generated: int, real: int, pairs: int, world: int) -> None:
     """Where the workers can divide the batch into pairs; the last one may leave out what they could not divide."""
@@ -80,6 +83,7 @@ def test_crossing_takes_as_many_steps_of_the_same_sizes(generated: int, real: in
         assert [last - last % (2 * world) for last in plain[-1:]] == crossed[-1:]
 
 
+@settings(deadline=None)
 @given(sizes, sizes, batch_sizes, st.sampled_from([1, 2, 3]))
 def test_no_batch_is_larger_than_asked_but_for_a_pair_a_worker(
     generated: int, real: int, size: int, world: int

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -202,6 +202,7 @@ def crossed(generated: int, members: int, world: int, batch_size: int) -> tuple[
     return tuple(list(sampler(epoch)) for epoch in (0, 1))
 
 
+@settings(deadline=None)
 @given(st.integers(4, 60), st.integers(1, 20), st.sampled_from([1, 2, 3]), st.integers(2, 17))
 def test_crossed_batches_are_whole_pairs_for_every_worker(generated: int, real: int, world: int, size: int) -> None:
     for epoch in crossed(generated, real, world, size):

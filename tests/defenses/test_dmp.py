@@ -196,7 +196,7 @@ def test_the_whole_chain_on_digits_with_a_reserve(digits: Records, store: Counti
 def test_generated_images_bring_their_generator_and_its_attacks(digits: Records) -> None:
     small: dict[str, Any] = {"plan__targets": 1, "diffusion__batch_size": 10}
     blueprint, [_, setting] = study_of(digits, {"dmp": {"source": "generated"}}, **small)
-    assert not blueprint.reserve
+    assert not blueprint.ground.config.plan.reserve
     result = blueprint.result(setting)
     student = result.targets[0].signals.model
     [images] = synthetic_sets(student)

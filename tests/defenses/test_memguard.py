@@ -195,7 +195,7 @@ def test_the_attack_net_is_led_astray(fitted: dict[str, Tensor]) -> None:
 
 def models_of(digits: Records, *entries: Any, **changes: Any) -> list[ModelRecipe]:
     blueprint, settings = study_of(digits, *entries, plan__targets=1, **changes)
-    assert blueprint.reserve
+    assert blueprint.ground.config.plan.reserve
     found = [blueprint.result(setting).targets[0].signals.model for setting in settings]
     assert all(isinstance(one, ModelRecipe) for one in found)
     return found  # type: ignore[return-value]

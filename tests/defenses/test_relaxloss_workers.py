@@ -38,7 +38,7 @@ def stepped(defense: RelaxLoss, epoch: int, group: Group) -> tuple[float, Tensor
     run = image_run(defense, net=passed_on(), group=group)
     run.epoch = epoch
     value = run.step(Batch(of_logits(LOGITS)[numbers], labels, torch.eye(3)[labels]), COUNT)
-    gradient = run.model.net[1].bias.grad  # type: ignore[index, union-attr]
+    gradient = run.model.net[1].bias.grad  # type: ignore[index]
     assert isinstance(gradient, Tensor)
     return float(value), gradient.clone()
 

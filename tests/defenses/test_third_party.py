@@ -166,7 +166,7 @@ def distilled(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("distilled")
 def test_a_defense_with_a_teacher_works_from_the_space_to_the_scores(digits: Records, store: CountingStore) -> None:
     blueprint, [_, setting] = study_of(digits, {"distilled": {"temperature": 2.0}}, plan__targets=1)
-    assert blueprint.reserve
+    assert blueprint.ground.config.plan.reserve
     result = blueprint.result(setting)
     make(result, Bench(digits, store))
     measured = result.open(store)

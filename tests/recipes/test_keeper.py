@@ -12,7 +12,7 @@ from raymia.recipes.keeper import StoreKeeper
 from raymia.recipes.recipe import Bench
 
 
-@dataclass(frozen=True)
+@dataclass
 class Together:
     """A group of workers, seen from its first."""
 

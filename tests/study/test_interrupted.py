@@ -82,7 +82,10 @@ def test_ctrl_c_ends_soon_and_the_same_command_goes_on(space: Path, undisturbed:
     after = artifacts(tmp_path / "results", "models")
     assert {name: after[name] for name in done} == done
     assert frontier(tmp_path / "results") == undisturbed
-    assert record_of(tmp_path / "results")["status"] == "complete"
+    record = record_of(tmp_path / "results")
+    assert record["status"] == "complete"
+    assert len(record["sessions"]) == 2
+    assert record["cost"]["wall_seconds"] == pytest.approx(sum(one["wall_seconds"] for one in record["sessions"]))
 
 
 def test_a_killed_worker_costs_the_epochs_since_its_checkpoint(space: Path, undisturbed: bytes, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_nothing_else_is_moved_by_it() -> None:
     """Neither torch's random state nor numpy's, whether the study passes or not."""
     torch.manual_seed(7)
     np.random.seed(7)
-    before, numbers = torch.get_rng_state().clone(), np.random.get_state()[1].copy()  # type: ignore[index, union-attr]
+    before, numbers = torch.get_rng_state().clone(), np.random.get_state()[1].copy()  # type: ignore[index]
     study(space({"settings": [{"trades": WEAK, "awp": AWP}, {"dp_sgd": PRIVATE}, {"dropout": {"rate": 0.5}}]}))
     refusal({"trades": WEAK, "mixup": MIXUP})
     refusal({"awp": AWP})
