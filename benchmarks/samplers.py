@@ -24,7 +24,7 @@ from raymia.training.loop import Plan, State, train
 from raymia.training.run import Alone
 
 SEEDS = 5
-PER_CLASS = 30
+PER_CLASS = 100
 CLASSIFIERS = 3
 MARGIN = 0.02
 

@@ -74,6 +74,7 @@ def numbers_of(rows: TrainingSet) -> list[int]:
     return [int(value) for value in inputs[:, 0, 0, 0]]
 
 
+@settings(deadline=None)
 @given(st.sampled_from([0.0, 0.05, 0.1, 0.25, 0.5, 1.0]), st.integers(0, 50))
 def test_exactly_the_members_of_the_subset_are_trained_on_and_said_to_be(subset: float, seed: int) -> None:
     defense, asked = DiffusionMixup(subset=subset), context(seed=seed)

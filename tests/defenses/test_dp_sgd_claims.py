@@ -8,7 +8,6 @@ from torch import nn
 
 from raymia.defenses import (
     DPSGD,
-    CustomTraining,
     DiffusionMixup,
     Dropout,
     EarlyStopping,
@@ -46,7 +45,7 @@ def test_defenses_that_couple_nobody_compose_in_either_order(other: Defense) -> 
 
 @pytest.mark.parametrize(
     "other",
-    [Mixup(alpha=1.0), RelaxLoss(alpha=1.0), DiffusionMixup(subset=0.1), CustomTraining(function="a:b")],
+    [Mixup(alpha=1.0), RelaxLoss(alpha=1.0), DiffusionMixup(subset=0.1)],
 )
 def test_every_other_combination_is_refused_with_the_reason(other: Defense) -> None:
     for parts in ((PRIVATE, other), (other, PRIVATE)):

@@ -92,6 +92,8 @@ def spent(count: int, delta: float, *defenses: Defense) -> float:
         # Of as many steps each of fewer members is in more.
         ((1001, 1010), 1001),
         ((1010, 1000, 1005), 1005),
+        # By itself the smaller would be given a larger δ.
+        ((950, 1000), 950),
     ],
     ids=str,
 )
