@@ -26,6 +26,7 @@ class Distillation(Defense):
 
     name: ClassVar[str] = "distillation"
     stages: ClassVar[Mapping[str, Stage]] = {"weight": Stage.TRAIN, "temperature": Stage.TRAIN}
+    sole: ClassVar[frozenset[str]] = frozenset({"objective"})
 
     def requires(self, context: Context) -> dict[str, Any]:
         return {TEACHER: context.model(TEACHER, context.positions, ())}

@@ -35,6 +35,8 @@ UNDONE = [
     (SMOOTHED, DMP(), "write dmp before it"),
     (RELAXED, DMP(temperature=2), "write dmp before it"),
     (Distillation(), DMP(), "write dmp before it"),
+    (Distillation(), RELAXED, "keep one"),
+    (RELAXED, Distillation(), "keep one"),
     (HAMP(gamma=0.5), MemGuard(budget=1), "keep one"),
     (MemGuard(budget=1), HAMP(gamma=0.5), "keep one"),
     (CUSTOM, Mixup(alpha=1), "leave one out"),
