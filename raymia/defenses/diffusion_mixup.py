@@ -36,9 +36,8 @@ class DiffusionMixup(Defense):
     Beta(alpha, alpha), 0 for none. threshold, labels, calibrate: see `Synthesis`; threshold 0 with labels=condition is
     no filter. per_class, guidance: None for the study's (`diffusion.per_class`, `diffusion.guidance`). pairing: `union`
     mixes any two records of a batch; `cross` draws batches half of generated, half of real images and mixes each pair
-    both ways, as many steps an epoch as without. source: `members`
-    is the ablation without a generator: the members themselves, repeated to as many rows, so that mixup is compared at
-    equal steps.
+    both ways, as many steps an epoch as without. source: `members` is the ablation without a generator: the members
+    themselves, repeated to as many rows, so that mixup is compared at equal steps.
     """
 
     subset: Annotated[float, Field(ge=0, le=1)]

@@ -39,7 +39,7 @@ def rehearse(ground: Ground, defense: Composed, members: int) -> None:
     members: of a real training, by whose number DP-SGD finds its noise. Raises InputError for what a defense refuses.
     """
     config = ground.config.training
-    group = _OneOf(ground.config.engine.workers_per_model)
+    group = OneOf(ground.config.engine.workers_per_model)
     few = max(2 * group.world, _FEW)
     part_of = tuple(part for part in defense.parts if not part.demands_per_sample)
     with torch.random.fork_rng(devices=[]):
@@ -57,7 +57,7 @@ def _plan(ground: Ground, config: TrainingConfig, defense: Composed, records: in
 
 
 @dataclass
-class _OneOf:
+class OneOf:
     """As many workers as train a model, all but one of whom are imagined."""
 
     world: int

@@ -1,29 +1,15 @@
 """What a training has taken, over all of its workers and sessions."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from raymia.recipes.keeper import StoreKeeper
 from raymia.recipes.recipe import Bench
-
-
-@dataclass
-class Together:
-    """A group of workers, seen from its first."""
-
-    world: int
-    rank: int = 0
-
-    def wrap(self, model: nn.Module) -> nn.Module:
-        return model
-
-    def mean(self, value: float) -> float:
-        return value
+from raymia.recipes.rehearsal import OneOf
 
 
 @pytest.mark.parametrize("world", [1, 4])
@@ -32,7 +18,7 @@ def test_seconds_are_those_of_all_workers_over_all_sessions(
 ) -> None:
     clock = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    bench = replace(bench, group=Together(world))
+    bench = replace(bench, group=OneOf(world))
 
     def keeper() -> StoreKeeper:
         return StoreKeeper("key", lambda epoch: f"models/key/epoch-{epoch}", 30, bench)

@@ -16,7 +16,7 @@ from raymia.models import Classifier
 from raymia.records.plan import Exposure
 from raymia.training.defense import Batch, Composed, Context, Defense, Losses, TrainingSet
 from raymia.training.run import Run
-from tests.training.conftest import a_context, batch_of, fit, image_rows, run_by_hand, small_config
+from tests.training.conftest import Doubled, a_context, batch_of, fit, image_rows, run_by_hand, small_config
 
 CALLS: list[str] = []
 
@@ -103,20 +103,12 @@ def test_the_earliest_epoch_that_any_part_asks_for_is_released() -> None:
     assert Composed(()).select(200) == 200
 
 
-class _Doubled(Defense):
-    name = "doubled"
-
-    def release(self, model: nn.Module, inputs: Tensor, fitted: Mapping[str, Tensor]) -> Tensor:
-        logits: Tensor = 2 * model(inputs)
-        return logits
-
-
 def test_the_part_that_changes_the_answers_gives_them_wherever_it_stands() -> None:
     inputs = torch.tensor([[1.0, 2.0]])
     model = nn.Identity()
     assert Composed((Mixup(alpha=1),)).release(model, inputs, {}).tolist() == [[1, 2]]
-    assert Composed((_Doubled(), Mixup(alpha=1))).release(model, inputs, {}).tolist() == [[2, 4]]
-    assert Composed((Mixup(alpha=1), _Doubled())).release(model, inputs, {}).tolist() == [[2, 4]]
+    assert Composed((Doubled(), Mixup(alpha=1))).release(model, inputs, {}).tolist() == [[2, 4]]
+    assert Composed((Mixup(alpha=1), Doubled())).release(model, inputs, {}).tolist() == [[2, 4]]
 
 
 class _Half(Defense):

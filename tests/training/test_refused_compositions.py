@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from torch import Tensor, nn
 
 from raymia.defenses import (
     DMP,
@@ -23,6 +22,7 @@ from raymia.defenses import (
 )
 from raymia.errors import InputError
 from raymia.training.defense import Composed, Defense, TrainingSet
+from tests.training.conftest import Doubled
 
 MIXED = DiffusionMixup(subset=0.1)
 CUSTOM = CustomTraining(function="a:b")
@@ -118,18 +118,10 @@ def test_a_third_partys_defenses_are_told_by_the_hooks_that_they_have() -> None:
     assert Composed((_Relabeled(), SMOOTHED))
 
 
-class _Doubled(Defense):
-    name = "doubled"
-
-    def release(self, model: nn.Module, inputs: Tensor, fitted: Mapping[str, Tensor]) -> Tensor:
-        logits: Tensor = 2 * model(inputs)
-        return logits
-
-
 def test_only_one_part_may_change_the_answers() -> None:
     """Whether or not it says that it is the only one: the other's answers would never be given."""
     for other in (HAMP(gamma=0.5), MemGuard(budget=1)):
-        assert refusal(_Doubled(), Mixup(alpha=1), other) == (
+        assert refusal(Doubled(), Mixup(alpha=1), other) == (
             f"defenses doubled and {other.name} both replace 'release' and cannot be combined: keep one"
         )
-        assert refusal(other, _Doubled()).startswith(f"defenses {other.name} and doubled both replace 'release'")
+        assert refusal(other, Doubled()).startswith(f"defenses {other.name} and doubled both replace 'release'")
